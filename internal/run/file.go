@@ -1,0 +1,67 @@
+package run
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"syscall"
+
+	"github.com/org/imagebuild-action/internal/fault"
+)
+
+// File is a file in the making: it is written as NAME.part and takes its name
+// only in Commit, synced to disk. Abort removes it and is harmless after
+// Commit, so defer it.
+type File struct {
+	*os.File
+	name string
+}
+
+// CreateFile starts the file that will be called name.
+func CreateFile(name string) (*File, error) {
+	f, err := os.OpenFile(name+".part", os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o644)
+	if err != nil {
+		return nil, Explain(err)
+	}
+	// The mode is ours, not the caller's umask.
+	if err := f.Chmod(0o644); err != nil {
+		return nil, errors.Join(Explain(err), f.Close(), os.Remove(f.Name()))
+	}
+	return &File{File: f, name: name}, nil
+}
+
+// Commit syncs and closes the file and gives it its name.
+func (f *File) Commit() error {
+	err := errors.Join(f.Sync(), f.Close())
+	if err == nil {
+		err = os.Rename(f.Name(), f.name)
+	}
+	if err != nil {
+		f.Abort()
+		return Explain(fmt.Errorf("finish %s: %w", filepath.Base(f.name), err))
+	}
+	return nil
+}
+
+// Abort closes and removes what was not committed.
+func (f *File) Abort() {
+	_ = f.Close()
+	_ = os.Remove(f.Name())
+}
+
+// Explain adds the remedy to file system errors that a user can mend, and
+// classifies them as the environment's.
+func Explain(err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+		err = fmt.Errorf("%w; free some space, or point --output and --cache-dir at a larger file system", err)
+	case errors.Is(err, os.ErrPermission), errors.Is(err, syscall.EROFS):
+		err = fmt.Errorf("%w; choose a folder that you may write to", err)
+	default:
+		return err
+	}
+	return fault.Wrap(fault.Environment, err)
+}

@@ -1,0 +1,121 @@
+package run
+
+import (
+	"bytes"
+	"io"
+	"os"
+	"strings"
+	"sync"
+)
+
+// TailBytes is how much of a program's output an error quotes.
+const TailBytes = 2048
+
+// Tail keeps the last TailBytes written to it. The zero value is ready.
+type Tail struct {
+	mu  sync.Mutex
+	buf []byte
+}
+
+// Write implements io.Writer and never fails.
+func (t *Tail) Write(p []byte) (int, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.buf = append(t.buf, p[max(0, len(p)-TailBytes):]...)
+	if over := len(t.buf) - TailBytes; over > 0 {
+		t.buf = append(t.buf[:0], t.buf[over:]...)
+	}
+	return len(p), nil
+}
+
+// String returns what was kept, trimmed.
+func (t *Tail) String() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return strings.TrimSpace(strings.ToValidUTF8(string(t.buf), "�"))
+}
+
+// MaxLine is where LineWriter breaks a line that does not end.
+const MaxLine = 16 << 10
+
+// LineWriter calls fn for every line written to it, without the newline.
+// Memory is bounded by MaxLine, whatever is written. Close flushes the last
+// line. It is safe for concurrent use.
+func LineWriter(fn func(line string)) io.WriteCloser { return &lineWriter{fn: fn} }
+
+type lineWriter struct {
+	mu  sync.Mutex
+	buf []byte
+	fn  func(string)
+}
+
+func (w *lineWriter) Write(p []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	n := len(p)
+	for len(p) > 0 {
+		i := bytes.IndexByte(p, '\n')
+		room := MaxLine - len(w.buf)
+		switch {
+		case i >= 0 && i <= room:
+			w.buf = append(w.buf, p[:i]...)
+			p = p[i+1:]
+		case len(p) >= room:
+			w.buf = append(w.buf, p[:room]...)
+			p = p[room:]
+		default:
+			w.buf = append(w.buf, p...)
+			return n, nil
+		}
+		w.flush()
+	}
+	return n, nil
+}
+
+func (w *lineWriter) Close() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if len(w.buf) > 0 {
+		w.flush()
+	}
+	return nil
+}
+
+func (w *lineWriter) flush() {
+	w.fn(strings.ToValidUTF8(strings.TrimRight(string(w.buf), "\r"), "�"))
+	w.buf = w.buf[:0]
+}
+
+// Quote renders argv so that it can be pasted into a POSIX shell.
+func Quote(argv []string) string {
+	quoted := make([]string, len(argv))
+	for i, arg := range argv {
+		quoted[i] = arg
+		if arg == "" || strings.ContainsFunc(arg, needsQuoting) {
+			quoted[i] = "'" + strings.ReplaceAll(arg, "'", `'\''`) + "'"
+		}
+	}
+	return strings.Join(quoted, " ")
+}
+
+func needsQuoting(r rune) bool {
+	return !('a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || strings.ContainsRune("@%+=:,./-_", r))
+}
+
+// Environ is the environment that children get: a fixed PATH, locale and home,
+// so that nothing of the caller's reaches an output, and the caller's proxy
+// settings, without which nothing can be downloaded.
+func Environ(extra ...string) []string {
+	env := []string{
+		"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+		"LC_ALL=C.UTF-8", "TZ=UTC", "HOME=/root", "DEBIAN_FRONTEND=noninteractive",
+	}
+	for _, each := range os.Environ() {
+		name, _, _ := strings.Cut(each, "=")
+		switch strings.ToLower(name) {
+		case "http_proxy", "https_proxy", "no_proxy", "ftp_proxy", "tmpdir":
+			env = append(env, each)
+		}
+	}
+	return append(env, extra...)
+}

@@ -1,0 +1,55 @@
+// Package template reads imagebuild.yml: strict YAML, typed, every fault at
+// once with its position.
+//
+// What can stand under source, provision and platforms is not known here: each
+// kind brings its own type, and the front hands the list of them to Load.
+package template
+
+// Kind is one thing that a template can name: a source, a provisioner or a
+// platform. Its configuration is a plain struct whose fields carry
+//
+//	yaml:"key" doc:"One sentence for the schema and the manual."
+//
+// and which may implement Scalar, Validator and FileNamer on its pointer.
+type Kind struct {
+	Name string     // the key in the template
+	Doc  string     // one sentence
+	New  func() any // a pointer to a new configuration holding its defaults
+}
+
+// Registry is everything that a template can name.
+type Registry struct {
+	Sources   []Kind
+	Steps     []Kind
+	Platforms []Kind
+}
+
+// Scalar is a configuration that may also be written as one bare scalar, as in
+// "- shell: script.sh".
+type Scalar interface {
+	FromScalar(text string)
+}
+
+// Validator is a configuration with rules beyond its types. Validate also
+// fills in defaults that depend on other fields. It is called after decoding.
+type Validator interface {
+	Validate(faults Faults)
+}
+
+// Faults collects what is wrong with a configuration. field is relative to the
+// configuration, as in "source" or "packages[3]"; empty means the whole.
+type Faults interface {
+	Add(field, format string, args ...any)
+}
+
+// FileNamer is a configuration that names files of the user's. The loader
+// checks that they exist, and the plan's digest covers their content.
+type FileNamer interface {
+	Files() []FileRef
+}
+
+// FileRef is a file or folder that a configuration names.
+type FileRef struct {
+	Field string // where, relative to the configuration
+	Path  string // as written: relative to the template's folder, or absolute
+}
