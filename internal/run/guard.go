@@ -16,7 +16,7 @@ import (
 // terminal or a runner sends to the whole group.
 
 const (
-	guardGroupScript = `trap '' INT TERM HUP; read -r word || kill -KILL -- "-$1"`
+	guardGroupScript = `trap '' INT TERM HUP; read -r word || kill -KILL "-$1"`
 	guardDirScript   = `trap '' INT TERM HUP; read -r word && exit
 n=0; while ! rm -rf --one-file-system -- "$1" && [ $n -lt 20 ]; do n=$((n+1)); sleep 0.1; done 2>/dev/null`
 )
