@@ -55,7 +55,7 @@ func everything() memory {
 		item{Entry: image.Entry{Path: "disk", Type: image.BlockDevice, Mode: 0o660, Major: 259, Minor: 70000}},
 		item{Entry: image.Entry{Path: "pipe", Type: image.FIFO, Mode: 0o600}},
 		item{image.Entry{Path: "ping", Type: image.File, Mode: 0o4755, UID: 3000000, GID: 1 << 22,
-			Xattrs: map[string]string{"security.capability": "\x01\x00\x00\x02\x00\x20\x00\x00", "user.x": "=\n"}}, "elf"},
+			Xattrs: map[string]string{"security.capability": "\x01\x00\x00\x02\x00\x20\x00\x00" + strings.Repeat("\x00", 12), "user.x": "=\n"}}, "elf"},
 	)
 	slices.SortFunc(m, func(a, b item) int { return compare(a.Path, b.Path) })
 	return m
