@@ -10,11 +10,23 @@ package template
 //
 //	yaml:"key" doc:"One sentence for the schema and the manual."
 //
-// and which may implement Scalar, Validator and FileNamer on its pointer.
+// and which may implement Scalar, Validator and FileNamer on its pointer. More
+// tags, all optional:
+//
+//	enum:"a,b"       the only values of a string, or of a list's strings
+//	min:"1" max:"8"  the bounds of a whole number
+//	pattern:"^x+$"   what a string must look like
+//	required:"true"  the key must be there
+//	digest:"-"       the field does not decide the image's bytes
+//
+// A field is a string, bool, integer, time.Duration, encoding.TextUnmarshaler
+// (size.Bytes, Mode), a list or a map[string] of these, a struct, or a pointer
+// to any of them. A field's type may have a method Enum() []string.
 type Kind struct {
 	Name string     // the key in the template
 	Doc  string     // one sentence
 	New  func() any // a pointer to a new configuration holding its defaults
+	Test bool       // a step that may stand under test as well as under provision
 }
 
 // Registry is everything that a template can name.

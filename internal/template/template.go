@@ -1,0 +1,98 @@
+package template
+
+import (
+	"time"
+
+	"github.com/org/imagebuild-action/internal/size"
+)
+
+// Engine is where the provisioners run.
+type Engine string
+
+// The engines.
+const (
+	Chroot Engine = "chroot" // in the root filesystem, at native speed
+	VM     Engine = "vm"     // over SSH, in a booted machine
+)
+
+// Enum lists the engines.
+func (Engine) Enum() []string { return []string{string(Chroot), string(VM)} }
+
+// DefaultVersion is the version of an image that nobody gave one.
+const DefaultVersion = "0.0.0"
+
+// Template is a resolved template: every expression expanded, every default
+// filled in, every rule kept.
+type Template struct {
+	Name        string
+	Description string
+	Version     string
+	Source      Config
+	Engine      Engine
+	Disk        Disk
+	GuestTools  bool
+	Provision   []Step
+	Test        []Step
+	Platforms   []Platform // in the order of the template
+	Release     *Release   // nil when the template has no release section
+}
+
+// Config is one kind with its configuration.
+type Config struct {
+	Kind   string
+	Value  any // a pointer to the kind's own type
+	Public any // the same with every sensitive value replaced by ${{var.name}}: what may be printed and digested
+}
+
+// Disk is the image's disk.
+type Disk struct {
+	Size       size.Bytes `yaml:"size" doc:"Virtual size. The root filesystem grows to the real disk at first boot."`
+	Filesystem string     `yaml:"filesystem" enum:"ext4" doc:"Filesystem of the root partition."`
+	Firmware   string     `yaml:"firmware" enum:"bios+uefi,bios,uefi" doc:"What the disk can be started by."`
+}
+
+// Step is one provisioner, or one test, with the keys that all have.
+type Step struct {
+	Config    `yaml:"-"`
+	Name      string            `yaml:"name" doc:"What the step is called in the output."`
+	Only      []string          `yaml:"only" doc:"Platforms that the step is for; a declared difference."`
+	Except    []string          `yaml:"except" doc:"Platforms that the step is not for; a declared difference."`
+	Timeout   time.Duration     `yaml:"timeout" doc:"The longest that one try may take."`
+	Retries   int               `yaml:"retries" min:"0" max:"10" doc:"How often a failed try is repeated."`
+	Env       map[string]string `yaml:"env" keys:"^[A-Za-z_][A-Za-z0-9_]*$" doc:"Additional environment of the step."`
+	PublicEnv map[string]string `yaml:"-"` // Env with sensitive values replaced by their names
+	Field     string            `yaml:"-"` // where the step stands, as "provision[2]"
+}
+
+// Runs tells whether the step is for the platform of that name.
+func (s *Step) Runs(platform string) bool {
+	for _, name := range s.Except {
+		if name == platform {
+			return false
+		}
+	}
+	for _, name := range s.Only {
+		if name == platform {
+			return true
+		}
+	}
+	return len(s.Only) == 0
+}
+
+// Platform is one column of the matrix.
+type Platform struct {
+	Config          // Kind is the platform's type
+	Name   string   // its key in the template
+	Arch   []string // in Debian's spelling
+}
+
+// Release says what is published beside the artifacts.
+type Release struct {
+	Vagrant *VagrantRelease `yaml:"vagrant" doc:"The Vagrant catalog of the boxes."`
+}
+
+// VagrantRelease is how Vagrant finds the boxes.
+type VagrantRelease struct {
+	Catalog bool   `yaml:"catalog" doc:"Write a catalog that lists every version."`
+	Pages   string `yaml:"pages" doc:"Branch of GitHub Pages that serves the catalog."`
+}

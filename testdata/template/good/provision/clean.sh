@@ -1,0 +1,2 @@
+#!/bin/sh
+rm -f /etc/udev/rules.d/70-persistent-net.rules
