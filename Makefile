@@ -1,0 +1,61 @@
+# make image    install what is missing, build and boot the example's images
+# make test     install what is missing, run every test, real boots included
+# make oracles  let VirtualBox, virt-v2v, Vagrant and a vCenter simulator judge the images
+# make bench    the benchmarks, as ratios measured in one run
+# make lint     gofumpt and golangci-lint
+# make docs     regenerate docs/ and the schema from the code
+
+GOLANGCI := v2.5.0
+OUTPUT   ?= out
+IMAGEBUILD := bin/imagebuild
+VERSION  := $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
+LDFLAGS  := -s -w -X github.com/org/imagebuild-action/internal/cli.Version=$(VERSION)
+
+export CGO_ENABLED ?= 0
+
+.PHONY: all build image test unit e2e oracles bench lint docs clean
+all: build
+
+build: $(IMAGEBUILD)
+$(IMAGEBUILD): FORCE
+	go build -trimpath -ldflags '$(LDFLAGS)' -o $@ ./cmd/imagebuild
+.PHONY: FORCE
+
+image: build
+	.ci/setup build
+	$(IMAGEBUILD) build examples/golden --output $(OUTPUT)
+
+unit:
+	go vet ./...
+	go test ./...
+
+test:
+	.ci/setup build test
+	$(MAKE) unit e2e
+
+# One at a time: each of these wants both cores.
+e2e: build
+	REQUIRE_TOOLS=1 IMAGEBUILD_E2E=1 go test -p 1 -timeout 80m ./...
+
+oracles: build
+	.ci/setup build test oracles
+	oracles/all.sh $(OUTPUT)
+
+bench: build
+	.ci/setup build test
+	bench/vmdk.sh
+
+lint: bin/golangci-lint
+	bin/golangci-lint fmt --diff
+	bin/golangci-lint run
+
+bin/golangci-lint:
+	GOBIN=$(CURDIR)/bin go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI)
+
+docs: build
+	rm -rf docs/commands
+	$(IMAGEBUILD) docs docs
+	$(IMAGEBUILD) schema > docs/imagebuild.schema.json
+
+clean:
+	rm -rf bin out

@@ -1,0 +1,34 @@
+// Command imagebuild builds one operating-system image for every platform
+// from one template. See README.md, or run: imagebuild help
+package main
+
+import (
+	"context"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"golang.org/x/term"
+
+	"github.com/org/imagebuild-action/internal/cli"
+)
+
+func main() { os.Exit(run()) }
+
+func run() int {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
+	defer stop()
+	// The first signal cancels and everything is cleaned up; a second one gets
+	// its default action, and the guards of internal/run clean up after us.
+	context.AfterFunc(ctx, stop)
+	// Only what is ours decides the modes of the files that we make.
+	syscall.Umask(0o022)
+	return cli.Main(ctx, cli.Process{
+		Args:      os.Args[1:],
+		LookupEnv: os.LookupEnv,
+		Stdin:     os.Stdin,
+		Stdout:    os.Stdout,
+		Stderr:    os.Stderr,
+		Terminal:  term.IsTerminal(int(os.Stderr.Fd())),
+	})
+}
