@@ -46,9 +46,9 @@ type Config struct {
 
 // Disk is the image's disk.
 type Disk struct {
-	Size       size.Bytes `yaml:"size" doc:"Virtual size. The root filesystem grows to the real disk at first boot."`
-	Filesystem string     `yaml:"filesystem" enum:"ext4" doc:"Filesystem of the root partition."`
-	Firmware   string     `yaml:"firmware" enum:"bios+uefi,bios,uefi" doc:"What the disk can be started by."`
+	Size       size.Bytes `yaml:"size" json:"size" doc:"Virtual size. The root filesystem grows to the real disk at first boot."`
+	Filesystem string     `yaml:"filesystem" json:"filesystem" enum:"ext4" doc:"Filesystem of the root partition."`
+	Firmware   string     `yaml:"firmware" json:"firmware" enum:"bios+uefi,bios,uefi" doc:"What the disk can be started by."`
 }
 
 // Step is one provisioner, or one test, with the keys that all have.
