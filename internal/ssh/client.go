@@ -1,0 +1,240 @@
+// Package ssh acts inside a running machine: it satisfies guest.Guest over one
+// SSH connection.
+//
+//	client, err := ssh.Dial(ctx, ssh.Config{Addr: "127.0.0.1:40123", User: "root", Signer: key})
+//	err = client.Run(ctx, guest.Command{Argv: []string{"uname", "-r"}, Stdout: w})
+//
+// Dial keeps trying until the guest's server answers, each attempt bounded:
+// QEMU accepts connections long before the guest listens. The host key is
+// recorded at the first connection, because a new machine has a new one. It
+// refuses password prompts, agents, forwarding of any kind, and servers whose
+// banner does not end.
+package ssh
+
+import (
+	"context"
+	"crypto/ed25519"
+	"crypto/rand"
+	"crypto/subtle"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+
+	"github.com/org/imagebuild-action/internal/fault"
+	"github.com/org/imagebuild-action/internal/guest"
+)
+
+var _ guest.Guest = (*Client)(nil)
+
+// Config says whom to connect to.
+type Config struct {
+	Addr    string        // host:port
+	User    string        // commands are run through sudo unless this is root
+	Signers []ssh.Signer  // tried in order
+	HostKey ssh.PublicKey // expected; nil records whichever comes first
+	// AttemptTimeout bounds one attempt; zero means 20 s, because key
+	// exchange and PAM are slow in a guest that is emulated.
+	AttemptTimeout time.Duration
+	// KeepAlive is the time between two proofs of life; zero means 15 s. After
+	// three without an answer the connection is given up.
+	KeepAlive time.Duration
+	// OnAttempt, if not nil, hears why an attempt failed.
+	OnAttempt func(err error)
+}
+
+// Client is a connection. It is safe for concurrent use.
+type Client struct {
+	config  Config
+	conn    *ssh.Client
+	hostKey ssh.PublicKey
+	stop    context.CancelFunc
+	alive   sync.WaitGroup
+}
+
+const (
+	defaultAttempt   = 20 * time.Second
+	defaultKeepAlive = 15 * time.Second
+	keepAliveMisses  = 3
+	firstBackoff     = 200 * time.Millisecond
+	maxBackoff       = 2 * time.Second
+	maxHandshake     = 256 << 10 // bytes from the server before it has authenticated us
+)
+
+// ErrAuth is a server that is up and does not let us in.
+var ErrAuth = errors.New("the guest's ssh server does not accept the key")
+
+// maxRefusals is how often a server may refuse us before Dial believes it:
+// while a machine boots, keys may arrive after the server does (cloud-init).
+const maxRefusals = 20
+
+// Dial connects as soon as the guest's server answers; ctx bounds the wait.
+func Dial(ctx context.Context, config Config) (*Client, error) {
+	if config.AttemptTimeout == 0 {
+		config.AttemptTimeout = defaultAttempt
+	}
+	if config.KeepAlive == 0 {
+		config.KeepAlive = defaultKeepAlive
+	}
+	var last error
+	refusals := 0
+	backoff := firstBackoff
+	for {
+		client, err := attempt(ctx, config)
+		if err == nil {
+			return client, nil
+		}
+		if ctx.Err() != nil {
+			return nil, waitError(ctx, config, last)
+		}
+		last = err
+		if config.OnAttempt != nil {
+			config.OnAttempt(err)
+		}
+		if refused(err) {
+			if refusals++; refusals >= maxRefusals {
+				return nil, fault.Errorf(fault.Guest, "ssh %s@%s: %w: %w", config.User, config.Addr, ErrAuth, err)
+			}
+		}
+		if errors.Is(err, errHostKey) {
+			return nil, fault.Wrap(fault.Guest, err)
+		}
+		timer := time.NewTimer(backoff)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return nil, waitError(ctx, config, last)
+		}
+		backoff = min(2*backoff, maxBackoff)
+	}
+}
+
+func refused(err error) bool {
+	return strings.Contains(err.Error(), "unable to authenticate")
+}
+
+func waitError(ctx context.Context, config Config, last error) error {
+	cause := context.Cause(ctx)
+	if last == nil {
+		return fmt.Errorf("ssh %s@%s: %w", config.User, config.Addr, cause)
+	}
+	return fmt.Errorf("ssh %s@%s: %w (last attempt: %w)", config.User, config.Addr, cause, last)
+}
+
+var errHostKey = errors.New("the host key is not the expected one")
+
+func attempt(ctx context.Context, config Config) (*Client, error) {
+	ctx, cancel := context.WithTimeout(ctx, config.AttemptTimeout)
+	defer cancel()
+	var dialer net.Dialer
+	raw, err := dialer.DialContext(ctx, "tcp", config.Addr)
+	if err != nil {
+		return nil, err
+	}
+	// The handshake knows no context: closing the connection ends it.
+	stop := context.AfterFunc(ctx, func() { _ = raw.Close() })
+	defer stop()
+	limited := &limitedConn{Conn: raw, left: maxHandshake}
+	c := &Client{config: config}
+	clientConfig := &ssh.ClientConfig{
+		User:          config.User,
+		Auth:          []ssh.AuthMethod{ssh.PublicKeys(config.Signers...)},
+		ClientVersion: "SSH-2.0-imagebuild",
+		HostKeyCallback: func(_ string, _ net.Addr, key ssh.PublicKey) error {
+			if config.HostKey != nil && subtle.ConstantTimeCompare(config.HostKey.Marshal(), key.Marshal()) != 1 {
+				return errHostKey
+			}
+			c.hostKey = key
+			return nil
+		},
+	}
+	conn, channels, requests, err := ssh.NewClientConn(limited, config.Addr, clientConfig)
+	if err != nil {
+		_ = raw.Close()
+		if ctx.Err() != nil {
+			err = fmt.Errorf("no answer within %s (%w)", config.AttemptTimeout, err)
+		}
+		return nil, err
+	}
+	limited.lift()
+	c.conn = ssh.NewClient(conn, channels, requests)
+	keepCtx, stopKeep := context.WithCancel(context.Background())
+	c.stop = stopKeep
+	c.alive.Add(1)
+	go c.keepAlive(keepCtx)
+	return c, nil
+}
+
+// keepAlive closes the connection when the other side stops answering, so that
+// every call on it returns.
+func (c *Client) keepAlive(ctx context.Context) {
+	defer c.alive.Done()
+	ticker := time.NewTicker(c.config.KeepAlive)
+	defer ticker.Stop()
+	answers := make(chan error, keepAliveMisses+1)
+	missing := 0
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case err := <-answers:
+			if missing = 0; err != nil {
+				return
+			}
+		case <-ticker.C:
+			if missing++; missing > keepAliveMisses {
+				_ = c.conn.Close()
+				return
+			}
+			go func() {
+				_, _, err := c.conn.SendRequest("keepalive@openssh.com", true, nil)
+				answers <- err
+			}()
+		}
+	}
+}
+
+// HostKey is what the server identified itself with.
+func (c *Client) HostKey() ssh.PublicKey { return c.hostKey }
+
+// Close ends the connection.
+func (c *Client) Close() error {
+	c.stop()
+	err := c.conn.Close()
+	c.alive.Wait()
+	if errors.Is(err, net.ErrClosed) {
+		return nil
+	}
+	return err
+}
+
+// NewKey makes a key for one machine's life: a signer, and its line for an
+// authorized_keys file.
+func NewKey() (ssh.Signer, string, error) {
+	_, private, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		return nil, "", err
+	}
+	signer, err := ssh.NewSignerFromKey(private)
+	if err != nil {
+		return nil, "", err
+	}
+	public := signer.PublicKey()
+	return signer, public.Type() + " " + base64.StdEncoding.EncodeToString(public.Marshal()) + " imagebuild\n", nil
+}
+
+// ParseKey reads a private key file without a passphrase.
+func ParseKey(content []byte) (ssh.Signer, error) {
+	signer, err := ssh.ParsePrivateKey(content)
+	var locked *ssh.PassphraseMissingError
+	if errors.As(err, &locked) {
+		return nil, fault.Errorf(fault.Input, "the private key is protected by a passphrase; use one without")
+	}
+	return signer, fault.Wrap(fault.Input, err)
+}
