@@ -86,6 +86,13 @@ func (id Identity) Uint32(purpose string) uint32 {
 	return min(max(n, 1), 0xfffffffe)
 }
 
+// RootUUID is the UUID of the root file system: what the disk carries, and what
+// the boot loader and fstab look for.
+func (id Identity) RootUUID() string { return id.UUID("root") }
+
+// ESPVolumeID is the serial number of the EFI system partition's file system.
+func (id Identity) ESPVolumeID() uint32 { return id.Uint32("esp") }
+
 // MAC returns a unicast address with the vendor prefix given, as 12 upper-case
 // hex digits.
 func (id Identity) MAC(purpose string, oui [3]byte) string {
