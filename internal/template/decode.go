@@ -1,6 +1,7 @@
 package template
 
 import (
+	"cmp"
 	"encoding"
 	"fmt"
 	"math"
@@ -40,6 +41,9 @@ const durationPattern = `^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$`
 // value decodes node into v, which rules describes.
 func (d *decoder) value(node *yaml.Node, v reflect.Value, rules field, path string) {
 	t := v.Type()
+	if node.Kind == yaml.AliasNode {
+		return // reported with the structure
+	}
 	if t == nodeType {
 		v.Set(reflect.ValueOf(node)) // decoded by who knows the registry
 		return
@@ -72,6 +76,9 @@ func (d *decoder) list(node *yaml.Node, v reflect.Value, rules field, path strin
 		d.wrongType(node, v.Type(), path)
 		return
 	}
+	if rules.nonempty && len(node.Content) == 0 {
+		d.add(node, path, "the list is empty; remove the key, or name something")
+	}
 	list := reflect.MakeSlice(v.Type(), len(node.Content), len(node.Content))
 	for i, item := range node.Content {
 		d.value(item, list.Index(i), rules, fmt.Sprintf("%s[%d]", path, i))
@@ -88,7 +95,7 @@ func (d *decoder) mapping(node *yaml.Node, v reflect.Value, rules field, path st
 	for key, content := range pairs(node) {
 		within := child(path, key.Value)
 		if rules.keys != "" && !regexp.MustCompile(rules.keys).MatchString(key.Value) {
-			d.add(key, within, "%q is not a good name here; it must look like %s", key.Value, rules.keys)
+			d.add(key, within, "%q cannot be a name here; want a letter and then letters, digits and underscores", key.Value)
 		}
 		item := reflect.New(v.Type().Elem()).Elem()
 		if item.Kind() == reflect.String && !isText(item.Type()) && content.Kind == yaml.ScalarNode && !isNull(content) {
@@ -169,6 +176,10 @@ func (d *decoder) scalarValue(node *yaml.Node, v reflect.Value, rules field, pat
 		d.word(node, v, s, rules, path)
 		return
 	}
+	if rules.enum != nil {
+		d.add(node, path, "want one of %s, found %s", strings.Join(rules.enum, ", "), describe(node))
+		return
+	}
 	d.wrongType(node, t, path)
 }
 
@@ -206,7 +217,7 @@ func (d *decoder) word(node *yaml.Node, v reflect.Value, s scalar, rules field, 
 	case rules.enum != nil && !slices.Contains(rules.enum, s.text):
 		d.add(node, path, "%q is not one of %s", s.text, strings.Join(rules.enum, ", "))
 	case rules.pattern != "" && !regexp.MustCompile(rules.pattern).MatchString(s.text):
-		d.add(node, path, "%q does not fit here; it must look like %s", s.text, rules.pattern)
+		d.add(node, path, "%q does not fit here; want %s", s.text, cmp.Or(rules.hint, "what matches "+rules.pattern))
 	default:
 		v.SetString(s.text)
 	}

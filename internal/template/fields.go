@@ -22,8 +22,10 @@ type field struct {
 	enum     []string
 	min, max *int64
 	pattern  string // of a string, or of a list's strings
+	hint     string // what the pattern means
 	keys     string // pattern of a mapping's keys
 	required bool
+	nonempty bool // a list that is there must have an item
 	inert    bool // does not decide the image's bytes
 }
 
@@ -48,8 +50,8 @@ func fieldsOf(t reflect.Type) []field {
 			key: key, doc: f.Tag.Get("doc"), index: []int{i}, typ: f.Type,
 			enum: enumOf(f.Type, f.Tag.Get("enum")),
 			min:  bound(f.Tag.Get("min")), max: bound(f.Tag.Get("max")),
-			pattern: f.Tag.Get("pattern"), keys: f.Tag.Get("keys"),
-			required: f.Tag.Get("required") == "true", inert: f.Tag.Get("digest") == "-",
+			pattern: f.Tag.Get("pattern"), hint: f.Tag.Get("hint"), keys: f.Tag.Get("keys"),
+			required: f.Tag.Get("required") == "true", nonempty: f.Tag.Get("nonempty") == "true", inert: f.Tag.Get("digest") == "-",
 		})
 	}
 	return all

@@ -17,7 +17,7 @@ const DefaultTimeout = 30 * time.Minute
 // platformHead is what every platform has besides its type's own keys.
 type platformHead struct {
 	Type string   `yaml:"type" doc:"Kind of the platform; its key unless given."`
-	Arch []string `yaml:"arch" enum:"amd64,arm64" doc:"Architectures to build, in Debian's spelling."`
+	Arch []string `yaml:"arch" nonempty:"true" enum:"amd64,arm64" doc:"Architectures to build, in Debian's spelling."`
 }
 
 func newPlatformHead(name string) platformHead {
@@ -153,9 +153,6 @@ func (d *decoder) chosen(node *yaml.Node, path, key string, names, platforms []s
 	if list == nil || list.Kind != yaml.SequenceNode {
 		return
 	}
-	if len(list.Content) == 0 {
-		d.add(list, child(path, key), "the list is empty; remove the key, or name platforms")
-	}
 	for i, name := range names {
 		if name != "" && !slices.Contains(platforms, name) {
 			d.add(list.Content[i], fmt.Sprintf("%s.%s[%d]", path, key, i), "unknown platform %q; it is not under platforms%s", name, suggest(name, platforms))
@@ -185,7 +182,7 @@ func (d *decoder) platforms(node *yaml.Node, heads map[string]platformHead) []Pl
 func (d *decoder) platform(key, content *yaml.Node, head platformHead) Platform {
 	path := "platforms." + key.Value
 	if !regexp.MustCompile(NamePattern).MatchString(key.Value) {
-		d.add(key, path, "%q does not make a good file name; it must look like %s", key.Value, NamePattern)
+		d.add(key, path, "%q does not make a good file name; want lower-case letters, digits, dots, dashes and underscores, at most 64", key.Value)
 	}
 	p := Platform{Name: key.Value, Arch: head.Arch}
 	kind := findKind(d.file.registry.Platforms, head.Type)
@@ -198,9 +195,6 @@ func (d *decoder) platform(key, content *yaml.Node, head platformHead) Platform 
 		return p
 	}
 	arch := mapValue(content, "arch")
-	if arch != nil && arch.Kind == yaml.SequenceNode && len(arch.Content) == 0 {
-		d.add(arch, path+".arch", "the list is empty; remove the key, or name architectures")
-	}
 	for i, each := range head.Arch {
 		if each != "" && slices.Contains(head.Arch[:i], each) {
 			d.add(arch.Content[i], fmt.Sprintf("%s.arch[%d]", path, i), "%s is there already", each)

@@ -25,10 +25,12 @@ type File struct {
 	registry Registry
 	root     *yaml.Node // the outermost mapping
 	lines    []string   // of the text, without their ends
+	faults   fault.List // of the structure; Resolve reports them with its own
 }
 
-// Load reads a template. Its errors are a fault.List with positions, or the
-// file system's.
+// Load reads a template. Its errors are what keeps it from being YAML, a
+// fault.List with positions, or the file system's. All else is Resolve's, so
+// that it is reported at once.
 func Load(path string, reg Registry) (*File, error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -75,14 +77,10 @@ func Parse(path string, data []byte, reg Registry) (*File, error) {
 		return nil, f.refuse(at, message)
 	}
 	f.root = document.Content[0]
-	var faults fault.List
-	f.structure(f.root, "", &faults)
-	if err := faults.Err(); err != nil {
-		return nil, err
-	}
 	if isNull(f.root) {
 		return nil, f.refuse(place{1, 1}, "the template is empty; imagebuild init writes one to start from")
 	}
+	f.structure(f.root, "", &f.faults)
 	return f, nil
 }
 

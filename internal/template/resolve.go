@@ -10,6 +10,7 @@ import (
 	"gopkg.in/yaml.v3"
 
 	"github.com/org/imagebuild-action/internal/fault"
+	"github.com/org/imagebuild-action/internal/redact"
 	"github.com/org/imagebuild-action/internal/size"
 )
 
@@ -23,9 +24,9 @@ const (
 // document is the template's outermost mapping. The nodes are decoded by what
 // knows the registry.
 type document struct {
-	Name        string     `yaml:"name" required:"true" pattern:"^[a-z0-9][a-z0-9._-]{0,63}$" doc:"Name of the image; file names begin with it."`
+	Name        string     `yaml:"name" required:"true" pattern:"^[a-z0-9][a-z0-9._-]{0,63}$" hint:"lower-case letters, digits, dots, dashes and underscores, at most 64, beginning with a letter or digit" doc:"Name of the image; file names begin with it."`
 	Description string     `yaml:"description" doc:"What the image is for."`
-	Version     string     `yaml:"version" pattern:"^[0-9]{1,9}(\\.[0-9A-Za-z]{1,16}){0,3}(-[0-9A-Za-z]{1,16}(\\.[0-9A-Za-z]{1,16}){0,3})?$" doc:"Version of the image when no tag gives one."`
+	Version     string     `yaml:"version" pattern:"^[0-9]{1,9}(\\.[0-9A-Za-z]{1,16}){0,3}(-[0-9A-Za-z]{1,16}(\\.[0-9A-Za-z]{1,16}){0,3})?$" hint:"a version like 1.2.3 or 1.2.3-rc.1, without a leading v" doc:"Version of the image when no tag gives one."`
 	Variables   *yaml.Node `yaml:"variables" doc:"Values that differ from build to build, looked up as ${{ var.NAME }}."`
 	Source      *yaml.Node `yaml:"source" required:"true" doc:"What the image starts from: exactly one kind."`
 	Engine      Engine     `yaml:"engine" doc:"Where the provisioners run: in the root filesystem, or in a booted machine."`
@@ -51,22 +52,32 @@ func newDocument() document {
 // With no platform in scope the template's first one stands in, so that
 // Resolve(Scope{}) validates the whole of a template.
 func (f *File) Resolve(scope Scope) (*Template, error) {
+	if scope.Redact == nil {
+		scope.Redact = &redact.Set{} // for the messages
+	}
 	var faults, ignored fault.List
 	t := f.resolve(scope, false, &faults)
-	if err := tidy(faults, scope).Err(); err != nil {
+	if err := f.tidy(faults, scope.Redact).Err(); err != nil {
 		return nil, err
 	}
 	t.publish(f.resolve(scope, true, &ignored))
 	return t, nil
 }
 
-// tidy drops what was found twice and masks what must not be printed.
-func tidy(faults fault.List, scope Scope) fault.List {
+// tidy puts the structure's faults first, drops what was found twice, and
+// masks what must not be printed. Where the structure is at fault, nothing
+// else is said about the same place.
+func (f *File) tidy(faults fault.List, secrets *redact.Set) fault.List {
 	seen := map[fault.Located]bool{}
+	broken := map[place]bool{}
 	var kept fault.List
+	for _, each := range f.faults {
+		broken[place{each.Line, each.Column}] = true
+		kept = append(kept, each)
+	}
 	for _, each := range faults {
-		each.Message = scope.Redact.String(each.Message)
-		if !seen[*each] {
+		each.Message = secrets.String(each.Message)
+		if !seen[*each] && !broken[place{each.Line, each.Column}] {
 			seen[*each] = true
 			kept = append(kept, each)
 		}
@@ -106,7 +117,7 @@ func (d *decoder) declare(node *yaml.Node, scope Scope) {
 	declared := map[string]*variable{}
 	if node != nil && !isNull(node) {
 		d.look.closed = true
-		d.value(node, reflect.ValueOf(&declared).Elem(), field{keys: `^[A-Za-z_][A-Za-z0-9_-]*$`}, "variables")
+		d.value(node, reflect.ValueOf(&declared).Elem(), field{keys: variablePattern}, "variables")
 		d.look.closed = false
 	}
 	if node == nil {

@@ -30,11 +30,14 @@ type Target struct{ Name, Type string }
 // variable is one entry of the variables section.
 type variable struct {
 	Default     *text  `yaml:"default" doc:"The value when nobody gives another one."`
-	Env         string `yaml:"env" pattern:"^[A-Za-z_][A-Za-z0-9_]*$" doc:"Environment variable that gives the value; empty counts as unset."`
+	Env         string `yaml:"env" pattern:"^[A-Za-z_][A-Za-z0-9_]*$" hint:"the name of an environment variable" doc:"Environment variable that gives the value; empty counts as unset."`
 	Sensitive   bool   `yaml:"sensitive" doc:"Mask the value wherever it would be printed, and keep it out of the plan."`
 	Required    *bool  `yaml:"required" doc:"Whether it is a fault to have no value; true unless there is a default."`
 	Description string `yaml:"description" doc:"What the variable is for."`
 }
+
+// variablePattern is what a variable's name looks like.
+const variablePattern = `^[A-Za-z_][A-Za-z0-9_-]*$`
 
 // text is a string that may be written as any scalar.
 type text string
@@ -111,10 +114,6 @@ func join(names []string, prefix string) string {
 func (d *decoder) variables(node *yaml.Node, declared map[string]*variable, scope Scope) {
 	d.look.vars = make(map[string]value, len(declared))
 	d.look.secretEnv = map[string]bool{}
-	secrets := scope.Redact
-	if secrets == nil {
-		secrets = &redact.Set{} // the rules hold even when nobody prints
-	}
 	for name, v := range declared {
 		at := mapValue(node, name)
 		found := d.variable(name, v, scope)
@@ -126,7 +125,7 @@ func (d *decoder) variables(node *yaml.Node, declared map[string]*variable, scop
 			found.broken = true
 		}
 		if found.sensitive {
-			if err := secrets.Add(found.text); err != nil {
+			if err := scope.Redact.Add(found.text); err != nil {
 				d.add(at, "variables."+name, "%v", err)
 			}
 		}

@@ -55,8 +55,8 @@ type Disk struct {
 type Step struct {
 	Config    `yaml:"-"`
 	Name      string            `yaml:"name" doc:"What the step is called in the output."`
-	Only      []string          `yaml:"only" doc:"Platforms that the step is for; a declared difference."`
-	Except    []string          `yaml:"except" doc:"Platforms that the step is not for; a declared difference."`
+	Only      []string          `yaml:"only" nonempty:"true" doc:"Platforms that the step is for; a declared difference."`
+	Except    []string          `yaml:"except" nonempty:"true" doc:"Platforms that the step is not for; a declared difference."`
 	Timeout   time.Duration     `yaml:"timeout" doc:"The longest that one try may take."`
 	Retries   int               `yaml:"retries" min:"0" max:"10" doc:"How often a failed try is repeated."`
 	Env       map[string]string `yaml:"env" keys:"^[A-Za-z_][A-Za-z0-9_]*$" doc:"Additional environment of the step."`
