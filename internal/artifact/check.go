@@ -1,0 +1,173 @@
+package artifact
+
+import (
+	"bufio"
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+
+	"github.com/org/imagebuild-action/internal/fault"
+	"github.com/org/imagebuild-action/internal/format/vmdk"
+	"github.com/org/imagebuild-action/internal/run"
+)
+
+// sumsName is the list of digests that a release carries.
+const sumsName = "SHA256SUMS"
+
+// checkSums compares path with the list beside it, if that names it.
+func checkSums(ctx context.Context, path string) (listed bool, err error) {
+	want, err := listedSum(filepath.Join(filepath.Dir(path), sumsName), filepath.Base(path))
+	if want == "" || err != nil {
+		return false, err
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return false, err
+	}
+	defer f.Close() //nolint:errcheck // opened for reading
+	digest := sha256.New()
+	if _, err := io.Copy(digest, contextReader{ctx, f}); err != nil {
+		return false, err
+	}
+	if got := hex.EncodeToString(digest.Sum(nil)); got != want {
+		return false, fault.Errorf(fault.Input, "damaged: its digest is %s, %s says %s; build it or download it again", got, sumsName, want)
+	}
+	return true, nil
+}
+
+// listedSum finds a file's digest in a list of sha256sum's; empty if there is
+// no list or it does not name the file.
+func listedSum(list, name string) (string, error) {
+	f, err := os.Open(list)
+	if errors.Is(err, os.ErrNotExist) {
+		return "", nil
+	}
+	if err != nil {
+		return "", err
+	}
+	defer f.Close() //nolint:errcheck // opened for reading
+	lines := bufio.NewScanner(io.LimitReader(f, 1<<20))
+	for lines.Scan() {
+		sum, file, ok := strings.Cut(lines.Text(), " ")
+		if !ok || strings.TrimPrefix(strings.TrimPrefix(file, " "), "*") != name {
+			continue
+		}
+		if raw, err := hex.DecodeString(sum); err != nil || len(raw) != sha256.Size {
+			return "", fault.Errorf(fault.Input, "%s: the digest of %s is not one", sumsName, name)
+		}
+		return strings.ToLower(sum), nil
+	}
+	return "", lines.Err()
+}
+
+type contextReader struct {
+	ctx context.Context
+	r   io.Reader
+}
+
+func (c contextReader) Read(p []byte) (int, error) {
+	if err := c.ctx.Err(); err != nil {
+		return 0, err
+	}
+	return c.r.Read(p)
+}
+
+// checkDisk refuses disks that draw on other files, always, and damaged ones
+// as far as their format can tell if thorough: that is for disks that nothing
+// else vouches for.
+func checkDisk(ctx context.Context, disk Disk, thorough bool) error {
+	switch disk.Format {
+	case "qcow2":
+		if err := selfContained(disk.Path); err != nil {
+			return err
+		}
+		if thorough {
+			return qemuCheck(ctx, disk)
+		}
+	case "vmdk":
+		return checkVMDK(ctx, disk, thorough)
+	case "raw":
+		info, err := os.Stat(disk.Path)
+		if err != nil {
+			return err
+		}
+		if info.Size()%512 != 0 {
+			return fault.Errorf(fault.Input, "damaged: %d bytes are not a whole number of sectors", info.Size())
+		}
+	}
+	return nil
+}
+
+func checkVMDK(ctx context.Context, disk Disk, thorough bool) error {
+	f, err := os.Open(disk.Path)
+	if err != nil {
+		return err
+	}
+	defer f.Close() //nolint:errcheck // opened for reading
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	reader, err := vmdk.Open(f, info.Size())
+	if err != nil || !thorough {
+		return err
+	}
+	return reader.Verify(ctx)
+}
+
+// The qcow2 header, QEMU's docs/interop/qcow2.txt, "Header". Big endian.
+const (
+	qcow2BackingOffset   = 8  // u64, offset of the backing file's name, 0 for none
+	qcow2Version         = 4  // u32
+	qcow2Incompatible    = 72 // u64 of feature bits, from version 3 on
+	qcow2ExternalDataBit = 1 << 2
+	qcow2HeaderBytes     = 80
+)
+
+// selfContained refuses a qcow2 that names other files: QEMU would open
+// whatever path a stranger wrote there.
+func selfContained(path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close() //nolint:errcheck // opened for reading
+	header := make([]byte, qcow2HeaderBytes)
+	if _, err := io.ReadFull(f, header); err != nil {
+		return fault.Errorf(fault.Input, "damaged: the qcow2 header is cut off")
+	}
+	if binary.BigEndian.Uint64(header[qcow2BackingOffset:]) != 0 {
+		return fault.Errorf(fault.Input, "this qcow2 needs a backing file, which is never opened; flatten it with qemu-img convert")
+	}
+	if binary.BigEndian.Uint32(header[qcow2Version:]) >= 3 && binary.BigEndian.Uint64(header[qcow2Incompatible:])&qcow2ExternalDataBit != 0 {
+		return fault.Errorf(fault.Input, "this qcow2 keeps its data in another file, which is never opened; flatten it with qemu-img convert")
+	}
+	return nil
+}
+
+// qemuCheck has qemu-img look at the metadata. It comes with the emulator that
+// is going to read the disk, so where it is missing nothing boots either.
+func qemuCheck(ctx context.Context, disk Disk) error {
+	const tool = "qemu-img"
+	if _, err := exec.LookPath(tool); err != nil {
+		return nil //nolint:nilerr // see above
+	}
+	// qemu-img check exits with 3 for leaked clusters: wasteful, not wrong.
+	const leaks = 3
+	err := run.Run(ctx, run.Spec{Argv: []string{tool, "check", "-q", "-f", disk.Format, disk.Path}})
+	var exit *run.ExitError
+	switch {
+	case errors.As(err, &exit) && exit.Status == leaks:
+		return nil
+	case errors.As(err, &exit):
+		return fault.Errorf(fault.Input, "damaged: qemu-img check: %s", exit.Tail)
+	}
+	return err
+}
