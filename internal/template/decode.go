@@ -95,7 +95,7 @@ func (d *decoder) mapping(node *yaml.Node, v reflect.Value, rules field, path st
 	for key, content := range pairs(node) {
 		within := child(path, key.Value)
 		if rules.keys != "" && !regexp.MustCompile(rules.keys).MatchString(key.Value) {
-			d.add(key, within, "%q cannot be a name here; want a letter and then letters, digits and underscores", key.Value)
+			d.add(key, within, "%q cannot be a key here; want %s", key.Value, cmp.Or(rules.hint, "what matches "+rules.keys))
 		}
 		item := reflect.New(v.Type().Elem()).Elem()
 		if item.Kind() == reflect.String && !isText(item.Type()) && content.Kind == yaml.ScalarNode && !isNull(content) {

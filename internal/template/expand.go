@@ -32,23 +32,24 @@ func (d *decoder) scalar(node *yaml.Node, field string) (scalar, bool) {
 		return scalar{}, false
 	}
 	result := scalar{tag: "!!str"}
-	var text strings.Builder
+	var text, open strings.Builder // open is what lies between two sensitive values
 	good := true
 	for _, part := range segments {
 		if len(part.alternatives) == 0 {
-			text.WriteString(d.plain(part.text))
+			open.WriteString(part.text)
 			continue
 		}
 		v, spelled, ok := d.evaluate(node, field, part.alternatives)
 		good = good && ok
 		result.sensitive = result.sensitive || v.sensitive
-		if v.sensitive && d.public {
-			text.WriteString(opening + spelled + closing)
-		} else {
-			text.WriteString(d.plain(v.text))
+		if !v.sensitive || !d.public {
+			open.WriteString(v.text)
+			continue
 		}
+		text.WriteString(d.plain(open.String(), true) + opening + spelled + closing)
+		open.Reset()
 	}
-	result.text = text.String()
+	result.text = text.String() + d.plain(open.String(), false)
 	if len(segments) == 1 && len(segments[0].alternatives) > 0 && !result.sensitive {
 		result.computed = true
 		if tag := (&yaml.Node{Kind: yaml.ScalarNode, Value: result.text}).ShortTag(); tag != "!!null" && tag != "!!merge" {
@@ -58,10 +59,15 @@ func (d *decoder) scalar(node *yaml.Node, field string) (scalar, bool) {
 	return result, good
 }
 
-// plain escapes text that is not an expression for the public form.
-func (d *decoder) plain(text string) string {
-	if d.public {
-		return strings.ReplaceAll(text, opening, escaped)
+// plain escapes text that is not an expression for the public form. A dollar
+// sign before an expression would escape that, so it becomes one itself.
+func (d *decoder) plain(text string, before bool) string {
+	if !d.public {
+		return text
+	}
+	text = strings.ReplaceAll(text, opening, escaped)
+	if rest, ok := strings.CutSuffix(text, "$"); ok && before {
+		return rest + opening + "'$'" + closing
 	}
 	return text
 }

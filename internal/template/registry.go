@@ -16,6 +16,7 @@ package template
 //	enum:"a,b"       the only values of a string, or of a list's strings
 //	min:"1" max:"8"  the bounds of a whole number
 //	pattern:"^x+$"   what a string must look like
+//	keys:"^x+$"      what a mapping's keys must look like
 //	hint:"an x"      the pattern in words, for messages
 //	required:"true"  the key must be there
 //	nonempty:"true"  a list that is there has an item

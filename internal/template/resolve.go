@@ -117,7 +117,7 @@ func (d *decoder) declare(node *yaml.Node, scope Scope) {
 	declared := map[string]*variable{}
 	if node != nil && !isNull(node) {
 		d.look.closed = true
-		d.value(node, reflect.ValueOf(&declared).Elem(), field{keys: variablePattern}, "variables")
+		d.value(node, reflect.ValueOf(&declared).Elem(), field{keys: variablePattern, hint: "a letter, then letters, digits, dashes and underscores"}, "variables")
 		d.look.closed = false
 	}
 	if node == nil {

@@ -59,7 +59,7 @@ type Step struct {
 	Except    []string          `yaml:"except" nonempty:"true" doc:"Platforms that the step is not for; a declared difference."`
 	Timeout   time.Duration     `yaml:"timeout" doc:"The longest that one try may take."`
 	Retries   int               `yaml:"retries" min:"0" max:"10" doc:"How often a failed try is repeated."`
-	Env       map[string]string `yaml:"env" keys:"^[A-Za-z_][A-Za-z0-9_]*$" doc:"Additional environment of the step."`
+	Env       map[string]string `yaml:"env" keys:"^[A-Za-z_][A-Za-z0-9_]*$" hint:"a letter, then letters, digits and underscores" doc:"Additional environment of the step."`
 	PublicEnv map[string]string `yaml:"-"` // Env with sensitive values replaced by their names
 	Field     string            `yaml:"-"` // where the step stands, as "provision[2]"
 }
