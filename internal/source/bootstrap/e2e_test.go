@@ -1,0 +1,98 @@
+package bootstrap
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/org/imagebuild-action/internal/fault"
+	"github.com/org/imagebuild-action/internal/report"
+	"github.com/org/imagebuild-action/internal/tree"
+)
+
+// e2e skips a test that downloads packages unless it was asked for.
+func e2e(t *testing.T) {
+	t.Helper()
+	if os.Getenv("IMAGEBUILD_E2E") != "1" {
+		t.Skip("IMAGEBUILD_E2E is not 1")
+	}
+}
+
+type logTask struct {
+	report.Task
+	t *testing.T
+}
+
+func (l logTask) Line(text string)             { l.t.Log(text) }
+func (l logTask) Note(format string, a ...any) { l.t.Logf("note: "+format, a...) }
+func (l logTask) Warn(format string, a ...any) { l.t.Logf("warn: "+format, a...) }
+
+func open(t *testing.T, cache string, change func(*Config)) *Bootstrap {
+	t.Helper()
+	c := New()
+	c.Release = "bookworm"
+	if change != nil {
+		change(c)
+	}
+	c.Validate(nil)
+	task := logTask{report.Discard.Begin(""), t}
+	return Open(c, Request{Arch: "amd64", Epoch: time.Unix(1700000000, 0), CacheDir: cache, Report: task})
+}
+
+func TestPopulate(t *testing.T) {
+	e2e(t)
+	cache := os.Getenv("IMAGEBUILD_TEST_CACHE")
+	if cache == "" {
+		cache = t.TempDir()
+	}
+	b := open(t, cache, func(c *Config) { c.Packages = strings.Fields(os.Getenv("IMAGEBUILD_TEST_PACKAGES")) })
+	if err := b.Check(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	start := time.Now()
+	before, err := b.Key(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("key %s in %s", before, time.Since(start))
+	root := filepath.Join(t.TempDir(), "root")
+	if keep := os.Getenv("IMAGEBUILD_TEST_ROOT"); keep != "" {
+		root = keep
+	}
+	if err := os.Mkdir(root, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	start = time.Now()
+	if err := b.Populate(t.Context(), root, b.request.Report); err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("populated in %s", time.Since(start))
+	after, err := b.Key(t.Context())
+	if err != nil || after != before {
+		t.Errorf("key %s, then %s, %v", before, after, err)
+	}
+	passwd, err := tree.ReadFile(t.Context(), tree.Dir(root), "etc/passwd")
+	if err != nil || !strings.HasPrefix(string(passwd), "root:") {
+		t.Errorf("passwd %q, %v", passwd, err)
+	}
+}
+
+func TestNoSuchRelease(t *testing.T) {
+	e2e(t)
+	b := open(t, t.TempDir(), func(c *Config) { c.Release = "bokworm" })
+	_, err := b.Key(t.Context())
+	if fault.KindOf(err) != fault.Input || !strings.Contains(err.Error(), `did you mean "bookworm"?`) {
+		t.Error(err)
+	}
+}
+
+func TestNoSuchPackage(t *testing.T) {
+	e2e(t)
+	b := open(t, t.TempDir(), func(c *Config) { c.Packages = []string{"opensh-server"} })
+	err := b.Populate(t.Context(), t.TempDir(), b.request.Report)
+	if fault.KindOf(err) != fault.Input || !strings.Contains(err.Error(), `did you mean "openssh-server"?`) {
+		t.Error(err)
+	}
+}

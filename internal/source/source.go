@@ -1,0 +1,81 @@
+// Package source holds the ways to come by a root filesystem, and the list of
+// those that a template can name.
+//
+//	src, err := source.Open(config, source.Request{Arch: "amd64", CacheDir: dir, Epoch: epoch})
+//	err = src.Check(ctx)
+//	key, err := src.Key(ctx)
+//	err = src.Populate(ctx, root, task)
+//
+// A new source is one package beside bootstrap and one line in list.
+package source
+
+import (
+	"context"
+	"fmt"
+	"reflect"
+
+	"github.com/org/imagebuild-action/internal/fault"
+	"github.com/org/imagebuild-action/internal/report"
+	"github.com/org/imagebuild-action/internal/source/bootstrap"
+	"github.com/org/imagebuild-action/internal/template"
+)
+
+// Source is where an image starts.
+type Source interface {
+	// String names it in a few words.
+	fmt.Stringer
+	// Check finds what this machine lacks. It is fast and changes nothing.
+	Check(ctx context.Context) error
+}
+
+// TreeSource is a source that fills a directory with a root filesystem.
+type TreeSource interface {
+	Source
+	// Key identifies the tree that Populate would make now. It may ask the
+	// network for a second or two. After Populate it is the key of the tree
+	// that was made.
+	Key(ctx context.Context) (string, error)
+	// Populate fills the empty directory dir. Its parent must be on the same
+	// file system and writable: work files go there, and are removed.
+	Populate(ctx context.Context, dir string, task report.Task) error
+}
+
+// Request is what a build asks of any source besides its configuration.
+type Request = bootstrap.Request
+
+// kind is a source's place in the template and its constructor.
+type kind struct {
+	template.Kind
+	open func(config any, request Request) Source
+}
+
+func list() []kind {
+	return []kind{
+		{
+			template.Kind{Name: "bootstrap", Doc: "A new Debian or Ubuntu system made from packages.", New: func() any { return bootstrap.New() }},
+			func(c any, r Request) Source { return bootstrap.Open(c.(*bootstrap.Config), r) }, //nolint:forcetypeassert // Open compared the types
+		},
+	}
+}
+
+// Kinds is every source, for template.Registry.Sources.
+func Kinds() []template.Kind {
+	all := list()
+	kinds := make([]template.Kind, len(all))
+	for i, k := range all {
+		kinds[i] = k.Kind
+	}
+	return kinds
+}
+
+// Open returns the source that a configuration of one of Kinds describes.
+func Open(config any, request Request) (Source, error) {
+	for _, k := range list() {
+		if reflect.TypeOf(k.New()) == reflect.TypeOf(config) {
+			return k.open(config, request), nil
+		}
+	}
+	return nil, fault.Errorf(fault.Bug, "no source has a configuration of type %T", config)
+}
+
+var _ TreeSource = (*bootstrap.Bootstrap)(nil)
