@@ -51,7 +51,7 @@ var manifestLine = regexp.MustCompile(`^(SHA1|SHA256|SHA512) ?\(([^()\x00-\x1f]+
 func ParseManifest(content []byte) ([]Digest, error) {
 	var digests []Digest
 	seen := map[string]bool{}
-	if len(content) > 0 && content[len(content)-1] != '\n' {
+	if bytes.HasSuffix(content, []byte("\r")) {
 		return nil, fault.Errorf(fault.Input, "manifest: the last line does not end")
 	}
 	lines := bufio.NewScanner(bytes.NewReader(content))

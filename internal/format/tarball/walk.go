@@ -44,7 +44,7 @@ type Member struct {
 // what fn leaves of content is read over. It stops at fn's first error, which
 // it returns as it is. Whatever is wrong with the archive is the input's fault.
 func Walk(ctx context.Context, r io.Reader, fn func(member Member, content io.Reader) error) error {
-	walker := walker{ctx: ctx, r: r, seen: map[string]bool{}, buf: make([]byte, 256<<10)}
+	walker := walker{ctx: ctx, r: r, seen: map[string]bool{}, buf: make([]byte, 32<<10)}
 	for {
 		more, err := walker.next(fn)
 		if err != nil || !more {

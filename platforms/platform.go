@@ -1,0 +1,101 @@
+// Package platforms lists the targets that an image can be built for, and says
+// what it takes to be one.
+//
+// Adding a platform is a folder beside the others, its test data, and one line
+// in entries.
+package platforms
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/org/imagebuild-action/internal/fault"
+	"github.com/org/imagebuild-action/internal/image"
+	"github.com/org/imagebuild-action/internal/report"
+	"github.com/org/imagebuild-action/internal/target"
+	"github.com/org/imagebuild-action/internal/template"
+	"github.com/org/imagebuild-action/platforms/virtualbox"
+	"github.com/org/imagebuild-action/platforms/vmware"
+)
+
+// Platform is one target of a build.
+type Platform interface {
+	// String is the platform's name in the template.
+	fmt.Stringer
+	// Check finds out, without changing anything, whether packing can work.
+	Check(ctx context.Context) error
+}
+
+// Packer is a platform whose images are files.
+type Packer interface {
+	Platform
+	// Pack writes the artifacts into job.Dir: all of them, or none.
+	Pack(ctx context.Context, job target.Job, task report.Task) ([]image.Artifact, error)
+	// Hardware is the machine that the artifacts describe.
+	Hardware() target.Hardware
+}
+
+// entry is a kind of platform.
+type entry struct {
+	template.Kind
+	make          func(name string, config any) (Packer, error)
+	guestPackages func(osName, release string) []string
+}
+
+// newEntry ties a package's parts together.
+func newEntry[C any, P Packer](
+	name, doc string, config func() *C, make func(string, *C) P, guestPackages func(osName, release string) []string,
+) entry {
+	return entry{
+		Kind: template.Kind{Name: name, Doc: doc, New: func() any { return config() }},
+		make: func(name string, config any) (Packer, error) {
+			c, ok := config.(*C)
+			if !ok {
+				return nil, fault.Errorf(fault.Bug, "platform %s: the configuration is a %T", name, config)
+			}
+			return make(name, c), nil
+		},
+		guestPackages: guestPackages,
+	}
+}
+
+// entries is the registration list.
+func entries() []entry {
+	return []entry{
+		newEntry(virtualbox.Name, virtualbox.Doc, virtualbox.NewConfig, virtualbox.New, virtualbox.GuestPackages),
+		newEntry(vmware.Name, vmware.Doc, vmware.NewConfig, vmware.New, vmware.GuestPackages),
+	}
+}
+
+// Kinds is what a template can say under platforms.
+func Kinds() []template.Kind {
+	var kinds []template.Kind
+	for _, e := range entries() {
+		kinds = append(kinds, e.Kind)
+	}
+	return kinds
+}
+
+// New makes a platform of a kind, called name in the template, from the
+// configuration that its Kind made.
+func New(kind, name string, config any) (Packer, error) {
+	for _, e := range entries() {
+		if e.Name == kind {
+			return e.make(name, config)
+		}
+	}
+	return nil, fault.Errorf(fault.Input, "unknown platform type %q", kind)
+}
+
+// GuestPackages lists what every image carries for the hypervisors, whatever
+// its target, so that the disk is the same everywhere. Each package's service
+// starts only on the hypervisor that it is for. Sorted.
+func GuestPackages(osName, release string) []string {
+	var all []string
+	for _, e := range entries() {
+		all = append(all, e.guestPackages(osName, release)...)
+	}
+	slices.Sort(all)
+	return slices.Compact(all)
+}

@@ -1,0 +1,182 @@
+// Package virtualbox packs images for VirtualBox 6.1 and newer: a Vagrant box
+// for the provider "virtualbox", and an OVA.
+//
+//	platforms:
+//	  virtualbox:
+//	    memory: 2GiB
+//	    firmware: uefi
+//	    formats: [box]
+//
+// Both hold the disk as a streamOptimized VMDK, which VirtualBox unpacks on
+// import, and an envelope of VirtualBox's own kind; VMware does not take it.
+// No guest additions are installed: the kernel's own vboxguest and vboxsf
+// serve. VirtualBox itself is not needed.
+//
+// It refuses arm64, SCSI disks under UEFI, which VirtualBox's firmware does not
+// find, and NVMe under BIOS.
+package virtualbox
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/org/imagebuild-action/internal/format/ovf"
+	"github.com/org/imagebuild-action/internal/format/tarball"
+	"github.com/org/imagebuild-action/internal/format/vagrantbox"
+	"github.com/org/imagebuild-action/internal/image"
+	"github.com/org/imagebuild-action/internal/report"
+	"github.com/org/imagebuild-action/internal/target"
+	"github.com/org/imagebuild-action/internal/template"
+	"github.com/org/imagebuild-action/platforms/internal/pack"
+)
+
+// Name is the kind's name in a template.
+const Name = "virtualbox"
+
+// Doc is the kind's sentence in the manual.
+const Doc = "VirtualBox 6.1 and newer: a Vagrant box and an OVA."
+
+// oui is the vendor prefix of VirtualBox's network cards.
+var oui = [3]byte{0x08, 0x00, 0x27} //nolint:gochecknoglobals // a constant
+
+// Config is what a template can say.
+type Config struct {
+	pack.Machine
+	Controller  target.Controller `yaml:"controller" enum:"ahci,ide,lsilogic,virtio-scsi,nvme" doc:"Disk controller."`
+	NIC         target.NIC        `yaml:"nic" enum:"e1000,virtio-net" doc:"Network card, in NAT mode."`
+	Formats     []image.Kind      `yaml:"formats" enum:"box,ova" doc:"What to write."`
+	Vagrantfile string            `yaml:"vagrantfile" doc:"Ruby code for the box's own Vagrantfile, run with config at hand."`
+}
+
+// NewConfig returns the defaults.
+func NewConfig() *Config {
+	return &Config{
+		Machine: pack.DefaultMachine(), Controller: target.AHCI, NIC: target.E1000,
+		Formats: []image.Kind{image.Box, image.OVA},
+	}
+}
+
+// Validate implements template.Validator.
+func (c *Config) Validate(faults template.Faults) {
+	c.Machine.Validate(faults)
+	pack.CheckFormats(c.Formats, faults)
+	uefi := c.Firmware == target.UEFI
+	switch c.Controller {
+	case target.LSILogic, target.VirtioSCSI:
+		if uefi {
+			faults.Add("controller", "VirtualBox's UEFI does not boot from %s; use ahci or nvme", c.Controller)
+		}
+	case target.NVMe:
+		if !uefi {
+			faults.Add("controller", "VirtualBox's BIOS does not boot from nvme; use ahci, or firmware: uefi")
+		}
+	}
+	if c.Controller == target.IDE && uefi {
+		faults.Add("controller", "use ahci with firmware: uefi")
+	}
+	if c.Memory > 0 && c.CPUs > 64 {
+		faults.Add("cpus", "VirtualBox takes 64 at most")
+	}
+}
+
+// Platform packs for one entry of a template.
+type Platform struct {
+	name   string
+	config Config
+}
+
+// New returns the platform called name.
+func New(name string, config *Config) *Platform { return &Platform{name, *config} }
+
+// String returns the name in the template.
+func (p *Platform) String() string { return p.name }
+
+// Check has nothing to look at: no tool of VirtualBox's is used.
+func (p *Platform) Check(context.Context) error { return nil }
+
+// Hardware is the machine that the artifacts describe.
+func (p *Platform) Hardware() target.Hardware {
+	return p.config.Hardware(p.config.Controller, p.config.NIC)
+}
+
+// GuestPackages are none: the kernel's own drivers serve.
+func GuestPackages(string, string) []string { return nil }
+
+// Pack writes the formats asked for.
+func (p *Platform) Pack(ctx context.Context, job target.Job, task report.Task) ([]image.Artifact, error) {
+	if err := pack.OnlyAMD64(p.name, job); err != nil {
+		return nil, err
+	}
+	return pack.All(ctx, job, task, p.name, p.config.Formats, pack.Writers{
+		image.Box: {Ext: "box", Variant: target.Vagrant, Write: func(ctx context.Context, path string, task report.Task) (tarball.Sum, error) {
+			return p.box(ctx, job, path, task)
+		}},
+		image.OVA: {Ext: "ova", Variant: target.Canonical, Write: func(ctx context.Context, path string, task report.Task) (tarball.Sum, error) {
+			return pack.OVA(ctx, job, path, task, p.spec(job))
+		}},
+	})
+}
+
+// spec is the machine, but for its disk.
+func (p *Platform) spec(job target.Job) ovf.Spec {
+	return ovf.Spec{
+		Flavour: ovf.VirtualBox, Name: job.Name, Version: job.Version, OSName: job.OSName, Hardware: p.Hardware(),
+		MachineUUID: job.Identity.UUID(p.name + "/machine"), DiskUUID: job.Identity.UUID(p.name + "/disk"),
+		MAC: job.Identity.MAC(p.name, oui),
+	}
+}
+
+// diskName is the disk's name in a box.
+const diskName = "disk.vmdk"
+
+func (p *Platform) box(ctx context.Context, job target.Job, path string, task report.Task) (sum tarball.Sum, err error) {
+	vmdk, content, err := pack.OpenVMDK(ctx, job, target.Vagrant, task)
+	if err != nil {
+		return sum, err
+	}
+	defer content.Close() //nolint:errcheck // opened for reading
+	spec := p.spec(job)
+	spec.Disk = pack.DiskFile(diskName, vmdk)
+	envelope, err := ovf.Render(spec)
+	if err != nil {
+		return sum, err
+	}
+	metadata, err := vagrantbox.Metadata{Provider: "virtualbox", Architecture: job.Arch}.JSON()
+	if err != nil {
+		return sum, err
+	}
+	box, err := vagrantbox.Create(path, tarball.Plain, pack.Seal(job))
+	if err != nil {
+		return sum, err
+	}
+	defer box.Abort()
+	box.OnProgress(func(done int64) { task.Progress(min(done, vmdk.SizeBytes), vmdk.SizeBytes) })
+	for _, small := range []struct {
+		name    string
+		content []byte
+	}{
+		{vagrantbox.MetadataName, metadata},
+		{"Vagrantfile", []byte(p.vagrantfile(spec.MAC))},
+		{"box.ovf", envelope}, // the name that Vagrant looks for
+	} {
+		if err := box.AddBytes(ctx, small.name, small.content); err != nil {
+			return sum, err
+		}
+	}
+	if err := box.Add(ctx, diskName, vmdk.SizeBytes, content); err != nil {
+		return sum, err
+	}
+	return box.Commit(ctx)
+}
+
+// vagrantfile sets the MAC address, which Vagrant gives to the first card of
+// every machine made from the box.
+func (p *Platform) vagrantfile(mac string) string {
+	var b strings.Builder
+	b.WriteString("Vagrant.configure(\"2\") do |config|\n")
+	fmt.Fprintf(&b, "  config.vm.base_mac = %q\n", mac)
+	b.WriteString(pack.Ruby(p.config.Vagrantfile))
+	b.WriteString("end\n")
+	return b.String()
+}
