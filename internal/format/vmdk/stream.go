@@ -15,7 +15,7 @@ import (
 
 // DefaultLevel is the compression level of a stream; bench/vmdk is how it was
 // chosen.
-const DefaultLevel = 6
+const DefaultLevel = 5
 
 // StreamOptions says how to write a streamOptimized disk. The zero value is
 // good; the CID should be derived from the plan.

@@ -1,0 +1,87 @@
+package vmdk_test
+
+import (
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/org/imagebuild-action/internal/format/raw"
+	"github.com/org/imagebuild-action/internal/format/vmdk"
+)
+
+// benchDisk is the raw disk that IMAGEBUILD_BENCH_DISK names, as bench/vmdk
+// does, or 256 MiB that compress like a file system.
+func benchDisk(b *testing.B) string {
+	if path := os.Getenv("IMAGEBUILD_BENCH_DISK"); path != "" {
+		return path
+	}
+	disk := &memoryDisk{size: 1 << 30}
+	for i := range int64(128) {
+		disk.put(i*8<<20, prose(uint64(i), 2<<20))
+	}
+	return rawFile(b, disk)
+}
+
+// BenchmarkStreamVsQemuImg runs both writers on the same disk, one after the
+// other, and reports how many times as fast ours is, and how large.
+func BenchmarkStreamVsQemuImg(b *testing.B) {
+	if _, err := exec.LookPath("qemu-img"); err != nil {
+		b.Skip("qemu-img is missing; install qemu-utils")
+	}
+	path := benchDisk(b)
+	disk, err := raw.Open(path)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer disk.Close()
+	theirs, ours := filepath.Join(b.TempDir(), "theirs.vmdk"), filepath.Join(b.TempDir(), "ours.vmdk")
+	var their, our time.Duration
+	for b.Loop() {
+		start := time.Now()
+		qemuImg(b, "convert", "-f", "raw", "-O", "vmdk", "-o", "subformat=streamOptimized", path, theirs)
+		their += time.Since(start)
+		start = time.Now()
+		f, err := os.Create(ours)
+		if err != nil {
+			b.Fatal(err)
+		}
+		if _, err := vmdk.WriteStream(b.Context(), f, disk, vmdk.StreamOptions{}); err != nil {
+			b.Fatal(err)
+		}
+		if err := f.Close(); err != nil {
+			b.Fatal(err)
+		}
+		our += time.Since(start)
+	}
+	qemuImg(b, "compare", "-f", "raw", "-F", "vmdk", path, ours)
+	their1, _ := os.Stat(theirs)
+	our1, _ := os.Stat(ours)
+	b.ReportMetric(their.Seconds()/float64(b.N), "qemu-s/op")
+	b.ReportMetric(our.Seconds()/float64(b.N), "ours-s/op")
+	b.ReportMetric(their.Seconds()/our.Seconds(), "times-as-fast")
+	b.ReportMetric(float64(our1.Size())/float64(their1.Size()), "size-ratio")
+}
+
+// BenchmarkStreamLevel compares the compression levels, for DefaultLevel.
+func BenchmarkStreamLevel(b *testing.B) {
+	disk, err := raw.Open(benchDisk(b))
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer disk.Close()
+	for level := 1; level <= 9; level++ {
+		b.Run(string(rune('0'+level)), func(b *testing.B) {
+			for b.Loop() {
+				info, err := vmdk.WriteStream(b.Context(), io.Discard, disk, vmdk.StreamOptions{Level: level})
+				if err != nil {
+					b.Fatal(err)
+				}
+				b.SetBytes(info.PopulatedBytes)
+				b.ReportMetric(float64(info.SizeBytes), "file-bytes")
+			}
+		})
+	}
+}
