@@ -130,8 +130,8 @@ func fromPackage(name string) bool {
 	return slices.ContainsFunc(packaged, func(prefix string) bool { return strings.HasPrefix(name, prefix) })
 }
 
-// hashed lists the accounts of shadow(5) whose password field is a hash: "!"
-// and "*" in front lock it, and an empty field is no secret.
+// hashed lists the accounts of shadow(5) whose password field holds a hash. One
+// that "!" locks can still be attacked; an empty field is no secret.
 func hashed(shadow []byte) []string {
 	var names []string
 	lines := bufio.NewScanner(bytes.NewReader(shadow))

@@ -223,7 +223,7 @@ func (o *overlay) sshd() {
 	const main, dropIn = "etc/ssh/sshd_config", "etc/ssh/sshd_config.d/00-vagrant.conf"
 	var lines strings.Builder
 	included := false
-	found := map[string]bool{}
+	found, listed := map[string]bool{}, map[string]bool{}
 	for _, name := range o.sorted("etc/ssh/sshd_config") {
 		for line := range strings.Lines(o.files[name].content) {
 			words := strings.FieldsFunc(line, func(r rune) bool { return strings.ContainsRune(" \t\r\n=", r) })
@@ -235,13 +235,14 @@ func (o *overlay) sshd() {
 				break // the rest is for some connections only
 			}
 			found[keyword] = true
+			listed[keyword] = listed[keyword] || slices.Contains(words[1:], User)
 			included = included || name == main && keyword == "include" && slices.Contains(words[1:], "/etc/ssh/sshd_config.d/*.conf")
 		}
 	}
-	if found["allowusers"] {
+	if found["allowusers"] && !listed["allowusers"] {
 		lines.WriteString("AllowUsers " + User + "\n")
 	}
-	if found["allowgroups"] {
+	if found["allowgroups"] && !listed["allowgroups"] {
 		lines.WriteString("AllowGroups " + User + "\n")
 	}
 	const why = "the image names who may log in, and vagrant has to"
