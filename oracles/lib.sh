@@ -1,6 +1,7 @@
 # Sourced by the oracles: how they speak and where they keep things.
 # shellcheck shell=sh
 
+# shellcheck disable=SC2034 # for those who source this
 CACHE=${XDG_CACHE_HOME:-$HOME/.cache}/imagebuild-oracles
 failures=0
 
