@@ -1,0 +1,2 @@
+#!/opt/missing/python3 -u
+print(1)

@@ -1,0 +1,2 @@
+echo first argument: $1
+echo variable: $NAME
