@@ -29,14 +29,19 @@ func differences(variants []variant) []Difference {
 		return nil
 	}
 	var all []Difference
+	// own lists the platforms whose content is not that of the first platform
+	// of their architecture.
 	own := func(of func(variant) string) []string {
 		byArch := map[string]string{}
 		var differing []string
 		for _, v := range variants {
+			content := of(v)
 			first, found := byArch[v.arch]
-			if !found {
-				byArch[v.arch] = of(v)
-			} else if first != of(v) {
+			switch {
+			case content == "": // not there at all
+			case !found:
+				byArch[v.arch] = content
+			case first != content:
 				differing = append(differing, v.platform)
 			}
 		}
@@ -63,7 +68,13 @@ func differences(variants []variant) []Difference {
 			}
 			all = append(all, Difference{Step: first.name, Field: first.step.Field, Platforms: slices.Compact(with), Reason: "the step has " + key})
 		}
-		if platforms := own(func(v variant) string { return v.steps[i].digest }); len(platforms) > 0 {
+		content := func(v variant) string {
+			if !v.steps[i].runs {
+				return ""
+			}
+			return v.steps[i].digest
+		}
+		if platforms := own(content); len(platforms) > 0 {
 			all = append(all, Difference{Step: first.name, Field: first.step.Field, Platforms: platforms, Reason: "the step's content depends on the platform"})
 		}
 	}

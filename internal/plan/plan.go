@@ -18,6 +18,7 @@
 package plan
 
 import (
+	"strings"
 	"time"
 
 	"github.com/org/imagebuild-action/internal/redact"
@@ -94,8 +95,20 @@ type Step struct {
 // Duration prints as people write it.
 type Duration time.Duration
 
+// String leaves zero minutes and seconds out: "5m", not "5m0s".
+func (d Duration) String() string {
+	text := time.Duration(d).String()
+	if rest, ok := strings.CutSuffix(text, "m0s"); ok {
+		text = rest + "m"
+	}
+	if rest, ok := strings.CutSuffix(text, "h0m"); ok {
+		text = rest + "h"
+	}
+	return text
+}
+
 // MarshalText implements encoding.TextMarshaler.
-func (d Duration) MarshalText() ([]byte, error) { return []byte(time.Duration(d).String()), nil }
+func (d Duration) MarshalText() ([]byte, error) { return []byte(d.String()), nil }
 
 // Types of an Input that is not a file.
 const (

@@ -65,7 +65,7 @@ func (p *Plan) tree(out io.Writer, t *Tree) {
 	rows := tabwriter.NewWriter(out, 0, 8, 2, ' ', 0)
 	fmt.Fprintf(rows, "  0\tsource\t%s\t\t%s\n", t.Source.Kind, short(t.Source.Digest))
 	for i, s := range t.Steps {
-		fmt.Fprintf(rows, "  %d\t%s\t%s\t%s\t%s\n", i+1, s.Kind, oneLine(s.Name), time.Duration(s.Timeout), short(s.Digest))
+		fmt.Fprintf(rows, "  %d\t%s\t%s\t%s\t%s\n", i+1, s.Kind, oneLine(s.Name), s.Timeout, short(s.Digest))
 	}
 	_ = rows.Flush()
 }
