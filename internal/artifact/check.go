@@ -9,7 +9,6 @@ import (
 	"errors"
 	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 
@@ -156,9 +155,6 @@ func selfContained(path string) error {
 // is going to read the disk, so where it is missing nothing boots either.
 func qemuCheck(ctx context.Context, disk Disk) error {
 	const tool = "qemu-img"
-	if _, err := exec.LookPath(tool); err != nil {
-		return nil //nolint:nilerr // see above
-	}
 	// qemu-img check exits with 3 for leaked clusters: wasteful, not wrong.
 	const leaks = 3
 	err := run.Run(ctx, run.Spec{Argv: []string{tool, "check", "-q", "-f", disk.Format, disk.Path}})
@@ -168,6 +164,8 @@ func qemuCheck(ctx context.Context, disk Disk) error {
 		return nil
 	case errors.As(err, &exit):
 		return fault.Errorf(fault.Input, "damaged: qemu-img check: %s", exit.Tail)
+	case err != nil && fault.KindOf(err) == fault.Environment:
+		return nil // not installed
 	}
 	return err
 }

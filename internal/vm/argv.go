@@ -55,6 +55,9 @@ func Argv(config Config) ([]string, error) {
 	// A guest without entropy waits for it, before it has host keys.
 	a.add("-device", "virtio-rng-pci")
 	a.add("-chardev", "stdio,id=serial0,signal=off", "-serial", "chardev:serial0")
+	if c.UUID != "" {
+		a.add("-uuid", c.UUID)
+	}
 	for _, each := range c.OEMStrings {
 		a.add("-smbios", "type=11,value="+escape(each))
 	}

@@ -54,6 +54,7 @@ type Config struct {
 	Firmware     FirmwareFiles   // for UEFI; empty means those that FindFirmware finds
 	Accel        Accel           // empty means Auto
 	OEMStrings   []string        // SMBIOS type 11, as systemd's credentials
+	UUID         string          // of the machine, as the guest's firmware tables show it
 	Restrict     bool            // the guest reaches nothing; the forwarded port still works
 	NoNetwork    bool            // no network card at all
 	Extra        []string        // further arguments for QEMU
