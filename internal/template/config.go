@@ -15,6 +15,7 @@ import (
 // config decodes one kind's configuration and asks it what it thinks. others
 // are structs whose keys stand in the same mapping.
 func (d *decoder) config(kind *Kind, node *yaml.Node, path string, others ...reflect.Value) Config {
+	start := len(*d.faults)
 	configured := kind.New()
 	short, ok := configured.(Scalar)
 	switch {
@@ -29,7 +30,7 @@ func (d *decoder) config(kind *Kind, node *yaml.Node, path string, others ...ref
 	default:
 		d.structure(node, path, append([]reflect.Value{reflect.ValueOf(configured).Elem()}, others...)...)
 	}
-	found := &configFaults{d: d, node: node, path: path, already: len(*d.faults)}
+	found := &configFaults{d: d, node: node, path: path, start: start, end: len(*d.faults)}
 	if v, ok := configured.(Validator); ok {
 		v.Validate(found)
 	}
@@ -63,10 +64,10 @@ func (f *File) exists(ref FileRef, faults Faults) {
 // configFaults places a configuration's faults. What the decoder found in the
 // same field already is not said again in other words.
 type configFaults struct {
-	d       *decoder
-	node    *yaml.Node
-	path    string
-	already int // how many faults there were before Validate
+	d          *decoder
+	node       *yaml.Node
+	path       string
+	start, end int // of the configuration's own faults, before Validate
 }
 
 func (c *configFaults) Add(fieldPath, format string, args ...any) {
@@ -74,7 +75,7 @@ func (c *configFaults) Add(fieldPath, format string, args ...any) {
 	if fieldPath != "" {
 		path = child(path, fieldPath)
 	}
-	for _, earlier := range (*c.d.faults)[:c.already] {
+	for _, earlier := range (*c.d.faults)[c.start:c.end] {
 		if within(earlier.Field, path) || within(path, earlier.Field) {
 			return
 		}

@@ -3,6 +3,15 @@
 //
 // What can stand under source, provision and platforms is not known here: each
 // kind brings its own type, and the front hands the list of them to Load.
+//
+//	file, err := template.Load("imagebuild.yml", registry)
+//	resolved, err := file.Resolve(template.Scope{Env: os.LookupEnv})
+//
+// It refuses templates over 1 MiB, text that is not UTF-8, tabs for
+// indentation, duplicate keys, anchors, aliases, merge keys, tags and a second
+// document; unknown keys, and values that are not of the very type wanted: a
+// number is no string, and nobody guesses. A sensitive value can stand only
+// where any text can.
 package template
 
 // Kind is one thing that a template can name: a source, a provisioner or a
