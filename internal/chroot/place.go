@@ -1,11 +1,11 @@
 package chroot
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"os"
+	"path"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -23,8 +23,14 @@ import (
 
 const (
 	policyPath = "/usr/sbin/policy-rc.d"
-	policy     = "#!/bin/sh\n# Placed by imagebuild while a step runs.\nexit 101\n"
+	policy     = "#!/bin/sh\n" + marker + "exit 101\n"
 	savedName  = ".imagebuild-saved"
+
+	resolverName = "/etc/resolv.conf"
+	// devicesName lists the device nodes that were made.
+	devicesName = "/dev/.imagebuild-placed"
+
+	marker = "# Placed by imagebuild while a step runs.\n"
 )
 
 // placed is something to take out of the tree again.
@@ -92,7 +98,7 @@ func (c *Chroot) placePolicy() error {
 		}
 		c.placed = append(c.placed, placed{policyPath, func() error { return c.restore(policyPath) }})
 	} else {
-		c.placed = append(c.placed, placed{policyPath, func() error { return c.removeIf(policyPath, []byte(policy)) }})
+		c.placed = append(c.placed, placed{policyPath, func() error { return c.removeMarked(policyPath, policy) }})
 	}
 	return writeNew(parent, name, 0o755, []byte(policy))
 }
@@ -100,7 +106,7 @@ func (c *Chroot) placePolicy() error {
 // placeResolver gives the set-up script a file to mount over, and the bare
 // chroot the resolver itself, if there is none.
 func (c *Chroot) placeResolver() error {
-	parent, name, err := c.parent("/etc/resolv.conf", false)
+	parent, name, err := c.parent(resolverName, false)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil
 	}
@@ -111,17 +117,24 @@ func (c *Chroot) placeResolver() error {
 	if exists(parent, name) {
 		return nil
 	}
-	var content []byte
+	content := []byte(marker)
 	if c.plain {
 		// What cannot be read cannot be passed on; programs then say so themselves.
-		content, _ = os.ReadFile("/etc/resolv.conf")
+		host, _ := os.ReadFile("/etc/resolv.conf")
+		content = append(content, host...)
 	}
 	if err := writeNew(parent, name, 0o644, content); err != nil {
 		return err
 	}
-	c.placed = append(c.placed, placed{"/etc/resolv.conf", func() error { return c.removeIf("/etc/resolv.conf", content) }})
+	c.placed = append(c.placed, placed{resolverName, func() error { return c.removeMarked(resolverName, marker) }})
 	return nil
 }
+
+// deviceNodes are those that programs cannot do without.
+var deviceNodes = []struct {
+	name  string
+	minor uint32
+}{{"null", 3}, {"zero", 5}, {"full", 7}, {"random", 8}, {"urandom", 9}}
 
 // placeDevices makes the nodes without which a redirection to /dev/null would
 // write a regular file into the image.
@@ -131,11 +144,21 @@ func (c *Chroot) placeDevices() error {
 		return err
 	}
 	defer dev.Close() //nolint:errcheck // a directory
-	for _, node := range []struct {
-		name  string
-		minor uint32
-	}{{"null", 3}, {"zero", 5}, {"full", 7}, {"random", 8}, {"urandom", 9}} {
-		if exists(dev, node.name) {
+	var list strings.Builder
+	for _, node := range deviceNodes {
+		if !exists(dev, node.name) {
+			list.WriteString(node.name + "\n")
+		}
+	}
+	if list.Len() == 0 {
+		return nil
+	}
+	if err := writeNew(dev, path.Base(devicesName), 0o644, []byte(list.String())); err != nil {
+		return err
+	}
+	c.placed = append(c.placed, placed{"/dev", c.removeDevices})
+	for _, node := range deviceNodes {
+		if !hasLine(list.String(), node.name) {
 			continue
 		}
 		if err := unix.Mknodat(fd(dev), node.name, unix.S_IFCHR|0o666, int(unix.Mkdev(1, node.minor))); err != nil {
@@ -144,7 +167,6 @@ func (c *Chroot) placeDevices() error {
 		if err := unix.Fchmodat(fd(dev), node.name, 0o666, 0); err != nil { // whatever the umask was
 			return err
 		}
-		c.placed = append(c.placed, placed{"/dev/" + node.name, func() error { return c.remove("/dev/" + node.name) }})
 	}
 	return nil
 }
@@ -152,6 +174,9 @@ func (c *Chroot) placeDevices() error {
 // sweep takes away what a killed process left.
 func (c *Chroot) sweep() error {
 	killInside(c.root)
+	if err := errors.Join(c.removeDevices(), c.removeMarked(resolverName, marker)); err != nil {
+		return err
+	}
 	parent, name, err := c.parent(policyPath, false)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil
@@ -163,11 +188,32 @@ func (c *Chroot) sweep() error {
 	if exists(parent, name+savedName) {
 		return c.restore(policyPath)
 	}
-	return c.removeIf(policyPath, []byte(policy))
+	return c.removeMarked(policyPath, policy)
 }
 
-func (c *Chroot) restore(path string) error {
-	parent, name, err := c.parent(path, false)
+// removeDevices removes the nodes that the list names, and the list last.
+func (c *Chroot) removeDevices() error {
+	dev, err := c.openDir("/dev", false)
+	if err != nil {
+		return err
+	}
+	defer dev.Close() //nolint:errcheck // a directory
+	list, err := c.beginning(devicesName, 1<<10)
+	if err != nil {
+		return nil //nolint:nilerr // none were made
+	}
+	for _, node := range deviceNodes {
+		if hasLine(list, node.name) && exists(dev, node.name) {
+			if err := unix.Unlinkat(fd(dev), node.name, 0); err != nil {
+				return err
+			}
+		}
+	}
+	return c.remove(devicesName)
+}
+
+func (c *Chroot) restore(file string) error {
+	parent, name, err := c.parent(file, false)
 	if err != nil {
 		return err
 	}
@@ -175,19 +221,28 @@ func (c *Chroot) restore(path string) error {
 	return unix.Renameat(fd(parent), name+savedName, fd(parent), name)
 }
 
-// removeIf removes a file that still has the content that was placed; if a
-// step replaced it, it is the step's.
-func (c *Chroot) removeIf(path string, content []byte) error {
-	var found bytes.Buffer
-	err := c.Get(context.Background(), path, &limited{w: &found, left: len(content) + 1})
-	if err != nil || !bytes.Equal(found.Bytes(), content) {
+// removeMarked removes a file that still begins as it was placed; if a step
+// replaced it, it is the step's.
+func (c *Chroot) removeMarked(name, beginning string) error {
+	found, err := c.beginning(name, len(beginning))
+	if err != nil || found != beginning {
 		return nil //nolint:nilerr // gone, or not ours
 	}
-	return c.remove(path)
+	return c.remove(name)
 }
 
-func (c *Chroot) remove(path string) error {
-	parent, name, err := c.parent(path, false)
+// beginning returns at most n bytes of a file.
+func (c *Chroot) beginning(name string, n int) (string, error) {
+	head := &head{left: n}
+	err := c.Get(context.Background(), name, head)
+	if errors.Is(err, errEnough) {
+		err = nil
+	}
+	return string(head.data), err
+}
+
+func (c *Chroot) remove(file string) error {
+	parent, name, err := c.parent(file, false)
 	if err != nil {
 		return err
 	}
@@ -195,17 +250,21 @@ func (c *Chroot) remove(path string) error {
 	return unix.Unlinkat(fd(parent), name, 0)
 }
 
-// limited fails once more than left bytes arrive.
-type limited struct {
-	w    *bytes.Buffer
+var errEnough = errors.New("read enough")
+
+// head keeps what comes first.
+type head struct {
+	data []byte
 	left int
 }
 
-func (l *limited) Write(p []byte) (int, error) {
-	if l.left -= len(p); l.left < 0 {
-		return 0, errors.New("longer than expected")
+func (h *head) Write(p []byte) (int, error) {
+	n := min(h.left, len(p))
+	h.data, h.left = append(h.data, p[:n]...), h.left-n
+	if n < len(p) {
+		return n, errEnough
 	}
-	return l.w.Write(p)
+	return n, nil
 }
 
 // killInside ends every process whose root directory is root.
@@ -226,3 +285,5 @@ func killInside(root string) {
 		}
 	}
 }
+
+func hasLine(text, line string) bool { return strings.Contains("\n"+text, "\n"+line+"\n") }
