@@ -90,6 +90,16 @@ func (f *File) Path() string { return f.path }
 // Dir is the template's folder.
 func (f *File) Dir() string { return f.dir }
 
+// PlatformNames lists the keys of the platforms section, in order. It is for
+// completion: nothing was resolved, so nothing was checked.
+func (f *File) PlatformNames() []string {
+	var names []string
+	for key := range pairs(mapValue(f.root, "platforms")) {
+		names = append(names, key.Value)
+	}
+	return names
+}
+
 // Abs returns the file system's path of a file that the template names.
 func (f *File) Abs(path string) string {
 	if filepath.IsAbs(path) {

@@ -106,6 +106,16 @@ func TestOutsidePaths(t *testing.T) {
 	}
 }
 
+func TestPlatformNames(t *testing.T) {
+	for text, want := range map[string]string{
+		"platforms: {b: {}, a: {}}": "b a", "platforms: [x]": "", "name: x": "", "just text": "",
+	} {
+		if got := strings.Join(parse(t, text).PlatformNames(), " "); got != want {
+			t.Errorf("%s: got %q, want %q", text, got, want)
+		}
+	}
+}
+
 func TestRegistryCheck(t *testing.T) {
 	type unsupported struct {
 		Field float64 `yaml:"field" doc:"A field."`
