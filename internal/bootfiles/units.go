@@ -26,7 +26,9 @@ func (s *state) units() []tree.Change {
 	changes := []tree.Change{tree.PutFile(helperDir+"/grow-root", 0o755, file("grow-root"))}
 	changes = append(changes, s.unit("imagebuild-grow-root.service")...)
 	if s.has("usr/bin/ssh-keygen") {
+		changes = append(changes, tree.PutFile(helperDir+"/ssh-keys", 0o755, file("ssh-keys")))
 		changes = append(changes, s.unit("imagebuild-ssh-keys.service")...)
+		changes = append(changes, s.unit("imagebuild-ssh-rsa-key.service")...)
 	}
 	return changes
 }
