@@ -98,6 +98,7 @@ func TestDigestCovers(t *testing.T) {
 		name, old, fresh string
 		tree             bool
 	}{
+		{"the name", "name: golden", "name: silver", true},
 		{"the version", "1.2.3", "1.2.4", false},
 		{"a platform's field", "cpus: 4", "cpus: 5", false},
 		{"a platform's bool", "cpus: 4", "ova: false", false},

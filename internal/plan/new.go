@@ -210,7 +210,8 @@ func (b *builder) tree(ctx context.Context, t *template.Template, platform, arch
 		last = step.Digest
 		tree.Steps = append(tree.Steps, step)
 	}
-	tree.ID, err = digest("tree", map[string]any{"content": last, "disk": t.Disk})
+	// The name is the image's host name, given when everything else is done.
+	tree.ID, err = digest("tree", map[string]any{"content": last, "disk": t.Disk, "name": t.Name})
 	return tree, v, err
 }
 
