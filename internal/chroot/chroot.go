@@ -61,9 +61,10 @@ type Chroot struct {
 	plain  bool
 	limits []string
 
-	mu     sync.Mutex
-	active int
-	placed []placed
+	mu        sync.Mutex
+	active    int
+	placed    []placed
+	noDevices bool
 }
 
 var _ guest.Guest = (*Chroot)(nil)
@@ -102,15 +103,20 @@ func Open(ctx context.Context, options Options) (*Chroot, error) {
 		return nil, err
 	}
 	if c.plain {
-		return c, c.describePlain("mounts are switched off")
+		if err := c.openPlain("mounts are switched off"); err != nil {
+			return nil, err
+		}
+		return c, nil
 	}
 	limits, err := c.start(ctx, "probe", guest.Command{})
 	if ctx.Err() != nil {
 		return nil, err
 	}
 	if err != nil {
-		c.plain = true
-		return c, c.describePlain(reason(err))
+		if err := c.openPlain(reason(err)); err != nil {
+			return nil, err
+		}
+		return c, nil
 	}
 	for _, limit := range limits {
 		c.limits = append(c.limits, "no "+limit+" inside the image's tree: the mount was refused")
@@ -251,8 +257,15 @@ func reason(err error) string {
 	return err.Error()
 }
 
-func (c *Chroot) describePlain(why string) error {
-	c.limits = append(c.limits, fmt.Sprintf(
-		"steps run without /proc, /sys and pseudo terminals, and share the host's processes: %s", why))
-	return nil
+// openPlain settles for a bare chroot.
+func (c *Chroot) openPlain(why string) error {
+	c.plain = true
+	c.limits = append(c.limits, fmt.Sprintf("steps run without /proc, /sys and pseudo terminals, and share the host's processes: %s", why))
+	if err := c.acquire(); err != nil { // tries what each Run will do
+		return err
+	}
+	if c.noDevices {
+		c.limits = append(c.limits, "steps run without /dev/null and its like; in a container add the capability MKNOD")
+	}
+	return c.release()
 }
