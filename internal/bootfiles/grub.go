@@ -109,7 +109,7 @@ func (s *state) grub(ctx context.Context, base image.Tree, o Options) ([]tree.Ch
 		changes = append(changes, tree.PutFile(path.Join("boot/grub", m.platform, m.name), 0o644, m.content))
 	}
 	name := defaultGrub
-	if s.has(defaultGrub) {
+	if s.has(defaultGrub) && string(defaults) != grubDefaults {
 		name = defaultGrubOur
 	}
 	return append(changes, tree.PutFile(name, 0o644, []byte(grubDefaults))), nil
