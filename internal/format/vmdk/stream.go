@@ -13,8 +13,9 @@ import (
 	"github.com/org/imagebuild-action/internal/ordered"
 )
 
-// DefaultLevel is the compression level of a stream; bench/vmdk is how it was
-// chosen.
+// DefaultLevel is the compression level of a stream. On a Debian system of 800
+// MB, level 5 took 8.8 s of CPU for 281 MB, level 6 10.4 s for 277 MB, and
+// qemu-img 32.4 s for 269 MB; bench/vmdk repeats the comparison.
 const DefaultLevel = 5
 
 // StreamOptions says how to write a streamOptimized disk. The zero value is
