@@ -38,14 +38,13 @@ type Config struct {
 	User    string        // commands are run through sudo unless this is root
 	Signers []ssh.Signer  // tried in order
 	HostKey ssh.PublicKey // expected; nil records whichever comes first
-	// AttemptTimeout bounds one attempt; zero means 20 s, because key
-	// exchange and PAM are slow in a guest that is emulated.
+	// AttemptTimeout bounds the wait for a server's first byte, and the
+	// handshake after it; zero means 30 s, because both are slow in a guest
+	// that is emulated.
 	AttemptTimeout time.Duration
 	// KeepAlive is the time between two proofs of life; zero means 15 s. After
 	// three without an answer the connection is given up.
 	KeepAlive time.Duration
-	// OnAttempt, if not nil, hears why an attempt failed.
-	OnAttempt func(err error)
 }
 
 // Client is a connection. It is safe for concurrent use.
@@ -58,7 +57,7 @@ type Client struct {
 }
 
 const (
-	defaultAttempt   = 20 * time.Second
+	defaultAttempt   = 30 * time.Second
 	defaultKeepAlive = 15 * time.Second
 	keepAliveMisses  = 3
 	firstBackoff     = 200 * time.Millisecond
@@ -85,7 +84,7 @@ func Dial(ctx context.Context, config Config) (*Client, error) {
 	refusals := 0
 	backoff := firstBackoff
 	for {
-		client, err := attempt(ctx, config)
+		client, err := attempt(ctx, config, &last)
 		if err == nil {
 			return client, nil
 		}
@@ -93,9 +92,6 @@ func Dial(ctx context.Context, config Config) (*Client, error) {
 			return nil, waitError(ctx, config, last)
 		}
 		last = err
-		if config.OnAttempt != nil {
-			config.OnAttempt(err)
-		}
 		if refused(err) {
 			if refusals++; refusals >= maxRefusals {
 				return nil, fault.Errorf(fault.Guest, "ssh %s@%s: %w: %w", config.User, config.Addr, ErrAuth, err)
@@ -129,14 +125,15 @@ func waitError(ctx context.Context, config Config, last error) error {
 
 var errHostKey = errors.New("the host key is not the expected one")
 
-func attempt(ctx context.Context, config Config) (*Client, error) {
-	ctx, cancel := context.WithTimeout(ctx, config.AttemptTimeout)
-	defer cancel()
-	var dialer net.Dialer
-	raw, err := dialer.DialContext(ctx, "tcp", config.Addr)
+// attempt waits until a server speaks and shakes hands with it. last receives
+// why it has been waiting.
+func attempt(ctx context.Context, config Config, last *error) (*Client, error) {
+	raw, err := connect(ctx, config.Addr, config.AttemptTimeout, func(err error) { *last = err })
 	if err != nil {
 		return nil, err
 	}
+	ctx, cancel := context.WithTimeout(ctx, config.AttemptTimeout)
+	defer cancel()
 	// The handshake knows no context: closing the connection ends it.
 	stop := context.AfterFunc(ctx, func() { _ = raw.Close() })
 	defer stop()

@@ -76,7 +76,8 @@ func (c *Client) asRoot(argv []string) string {
 	if c.config.User != "root" {
 		argv = append([]string{"sudo", "-n", "--"}, argv...)
 	}
-	return run.Quote(argv)
+	// The login shell makes room, so that a signal's victim is seen as such.
+	return "exec " + run.Quote(argv)
 }
 
 // session runs line with the command's streams.
