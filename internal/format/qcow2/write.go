@@ -65,10 +65,10 @@ func Write(ctx context.Context, file File, disk image.Disk, opts Options) (Info,
 	if size <= 0 || size%sector != 0 {
 		return Info{}, fmt.Errorf("a disk of %d bytes is not a whole number of sectors", size)
 	}
-	w := newWriter(file, size, opts.ClusterBits)
-	if len(w.l1) > maxL1 {
-		return Info{}, fmt.Errorf("a disk of %d bytes is too large for clusters of %d", size, w.cluster)
+	if coverage := int64(1) << (2*opts.ClusterBits - 3); (size-1)/coverage >= maxL1 {
+		return Info{}, fmt.Errorf("a disk of %d bytes is too large for clusters of %d", size, 1<<opts.ClusterBits)
 	}
+	w := newWriter(file, size, opts.ClusterBits)
 	if _, err := newCompressor(opts.Compression, int(w.cluster)); err != nil {
 		return Info{}, err
 	}
