@@ -115,7 +115,7 @@ func TestRefusedImages(t *testing.T) {
 		"clusters of 2^63":    func(b []byte) { b[23] = 63 },
 		"virtual size":        func(b []byte) { b[24] = 0xff },
 		"L1 table of 1 entri": func(b []byte) { b[43], b[42], b[40] = 0, 0, 0x7f },
-		"disk that needs":     func(b []byte) { b[29] = 0xff },
+		"disk that needs":     func(b []byte) { b[27] = 1 },
 		"compression type":    func(b []byte) { b[104] = 7 },
 		"L1 entry":            func(b []byte) { b[binary.BigEndian.Uint64(b[40:])] = 1 },
 	} {

@@ -132,6 +132,9 @@ func TestQemuAgreesOnEveryClusterSize(t *testing.T) {
 	source := rawFile(t, disk)
 	for bits := uint32(12); bits <= 21; bits++ {
 		for _, compression := range compressions {
+			if bits%4 != 0 && compression != qcow2.Zstd {
+				continue // each takes two processes
+			}
 			path, _ := write(t, disk, qcow2.Options{Compression: compression, ClusterBits: bits})
 			qemuImg(t, "check", "-f", "qcow2", path)
 			qemuImg(t, "compare", "-f", "raw", "-F", "qcow2", source, path)
