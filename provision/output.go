@@ -18,6 +18,7 @@ const (
 	// After that only the end is kept: a step that prints for ever must fill
 	// neither the memory nor the log.
 	maxShownBytes = 4 << 20
+	maxShownLines = 50_000
 	// noticeBytes is how much unseen output passes between two notices.
 	noticeBytes = 256 << 20
 	// maxShownLine is where a single line is cut off.
@@ -30,6 +31,7 @@ type output struct {
 	lines io.WriteCloser
 
 	mu     sync.Mutex
+	hidden bool // more came than is shown
 	bytes  int64
 	notice int64 // where the next notice is due
 	tail   [tailLines]string
@@ -37,7 +39,7 @@ type output struct {
 }
 
 func newOutput(task report.Task) *output {
-	o := &output{task: task, notice: maxShownBytes}
+	o := &output{task: task}
 	o.lines = run.LineWriter(o.line)
 	return o
 }
@@ -50,7 +52,7 @@ func (o *output) Close() {
 	_ = o.lines.Close() // only flushes
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if o.bytes <= maxShownBytes {
+	if !o.hidden {
 		return
 	}
 	o.task.Note("the step printed %s; these are its last lines", size.Bytes(o.bytes).Human())
@@ -75,10 +77,11 @@ func (o *output) line(text string) {
 	}
 	o.tail[o.count%tailLines] = text
 	o.count++
+	o.hidden = o.hidden || o.bytes > maxShownBytes || o.count > maxShownLines
 	switch {
-	case o.bytes <= maxShownBytes:
+	case !o.hidden:
 		o.task.Line(text)
-	case o.bytes > o.notice:
+	case o.bytes >= o.notice:
 		o.task.Note("%s of output so far; it goes on unseen, and only its end is kept", size.Bytes(o.bytes).Human())
 		o.notice = o.bytes + noticeBytes
 	}

@@ -147,7 +147,9 @@ func TestMissingInterpreterIsExplained(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "the interpreter /opt/missing/python3 is not in the image") || fault.KindOf(err) != fault.Guest {
 		t.Errorf("got %v", err)
 	}
-	g.run = func(_ context.Context, c guest.Command) error { return &guest.ExitError{Argv: c.Argv, Status: -1, Signal: "killed"} }
+	g.run = func(_ context.Context, c guest.Command) error {
+		return &guest.ExitError{Argv: c.Argv, Status: -1, Signal: "killed"}
+	}
 	err = provision.Run(t.Context(), provision.Step{Number: 1, Dir: dir, Provisioner: &provision.Shell{Script: "plain.sh"}}, g, &recorder{})
 	if err == nil || !strings.Contains(err.Error(), "ended by signal killed") {
 		t.Errorf("got %v", err)

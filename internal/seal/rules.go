@@ -8,7 +8,7 @@ type rule struct {
 
 // removed is what belongs to one machine or one build and not to an image.
 var removed = []rule{
-	{"host keys are made at first boot, so that clones differ", []string{"etc/ssh/ssh_host_*"}},
+	{"every clone makes host keys of its own at its first boot", []string{"etc/ssh/ssh_host_*"}},
 	{"D-Bus takes the id of /etc/machine-id", []string{"var/lib/dbus/machine-id"}},
 	{"random seeds must not be shared", []string{"var/lib/systemd/random-seed", "var/lib/urandom/random-seed", "boot/efi/loader/random-seed"}},
 	{"secrets of one machine", []string{

@@ -182,33 +182,7 @@ func (s *sealer) write() {
 	if _, ok := s.present["etc/machine-id"]; !ok && s.directory("etc/systemd") {
 		s.put("etc/machine-id", 0o444, "", "every clone makes its own id at boot")
 	}
-	if s.present["usr/bin/ssh-keygen"] == image.File && s.present["usr/sbin/sshd"] == image.File && s.directory("etc/systemd/system") {
-		s.put("etc/systemd/system/"+hostKeysUnit, 0o644, hostKeys, "host keys are made at first boot")
-		link := "etc/systemd/system/multi-user.target.wants/" + hostKeysUnit
-		s.changes = append(s.changes, tree.PutSymlink(link, "/etc/systemd/system/"+hostKeysUnit))
-		s.note(link, "written", "host keys are made at first boot")
-	}
 }
-
-// hostKeysUnit makes what removed took away. Debian makes host keys only when
-// the package is installed.
-const (
-	hostKeysUnit = "ssh-host-keys.service"
-	hostKeys     = `# Every clone of this image makes SSH host keys of its own at its first boot.
-[Unit]
-Description=Make missing SSH host keys
-Before=ssh.service ssh.socket sshd.service sshd.socket
-ConditionPathExists=!/etc/ssh/ssh_host_ed25519_key
-
-[Service]
-Type=oneshot
-ExecStart=/usr/bin/ssh-keygen -A
-RemainAfterExit=yes
-
-[Install]
-WantedBy=multi-user.target
-`
-)
 
 func hosts(hostname string) string {
 	text := "127.0.0.1\tlocalhost\n"
