@@ -47,24 +47,46 @@ func guard(script, argument string) (release func(), err error) {
 	}, nil
 }
 
-// TempDir makes a directory below parent that vanishes with this process,
-// whatever ends it. Call remove when done with it; its error matters, because
-// what could not be removed is a leftover.
-func TempDir(parent, pattern string) (dir string, remove func() error, err error) {
+// WorkDir is a folder that vanishes with this process, whatever ends it.
+type WorkDir struct {
+	Path    string
+	release func()
+}
+
+// NewWorkDir makes a work folder below parent. Call Remove when done with it,
+// or Keep.
+func NewWorkDir(parent, pattern string) (*WorkDir, error) {
 	if err := os.MkdirAll(parent, 0o755); err != nil {
-		return "", nil, fault.Wrap(fault.Environment, err)
+		return nil, Explain(err)
 	}
-	if dir, err = os.MkdirTemp(parent, pattern); err != nil {
-		return "", nil, fault.Wrap(fault.Environment, err)
+	dir, err := os.MkdirTemp(parent, pattern)
+	if err != nil {
+		return nil, Explain(err)
 	}
 	release, err := guard(guardDirScript, dir)
 	if err != nil {
 		_ = os.Remove(dir)
+		return nil, err
+	}
+	return &WorkDir{Path: dir, release: release}, nil
+}
+
+// Remove removes the folder. Its error matters: what could not be removed is a
+// leftover.
+func (w *WorkDir) Remove() error {
+	err := os.RemoveAll(w.Path)
+	w.release()
+	return err
+}
+
+// Keep leaves the folder where it is.
+func (w *WorkDir) Keep() { w.release() }
+
+// TempDir is NewWorkDir for callers that only ever remove.
+func TempDir(parent, pattern string) (dir string, remove func() error, err error) {
+	w, err := NewWorkDir(parent, pattern)
+	if err != nil {
 		return "", nil, err
 	}
-	return dir, func() error {
-		err := os.RemoveAll(dir)
-		release()
-		return err
-	}, nil
+	return w.Path, w.Remove, nil
 }

@@ -55,6 +55,7 @@ func Extract(ctx context.Context, t image.Tree, dir string) (Extracted, error) {
 
 type extractor struct {
 	b    *beneath
+	over bool // directories may be there already
 	buf  []byte
 	dirs []dirTime
 	done *Extracted
@@ -93,7 +94,7 @@ func (x *extractor) create(ctx context.Context, fd int, base string, entry *imag
 	switch entry.Type {
 	case image.Directory:
 		err = unix.Mkdirat(fd, base, 0o700)
-		if entry.Path == "." && errors.Is(err, unix.EEXIST) {
+		if (entry.Path == "." || x.over) && errors.Is(err, unix.EEXIST) {
 			err = nil
 		}
 	case image.File:
