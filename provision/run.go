@@ -105,12 +105,13 @@ var errTimeout = errors.New("timed out")
 // unless its cause was classified already; a cancellation is passed through.
 func Run(ctx context.Context, s Step, g guest.Guest, r report.Reporter) error {
 	task := r.Begin(s.label())
-	err := s.run(ctx, g, task)
+	err := s.Do(ctx, g, task)
 	task.End(err)
 	return err
 }
 
-func (s Step) run(ctx context.Context, g guest.Guest, task report.Task) error {
+// Do is Run for a caller that has a task for the step already.
+func (s Step) Do(ctx context.Context, g guest.Guest, task report.Task) error {
 	pause := firstPause
 	for try := 1; ; try++ {
 		tail, err := s.try(ctx, g, task)
