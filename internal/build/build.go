@@ -1,0 +1,146 @@
+package build
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/org/imagebuild-action/internal/cache"
+	"github.com/org/imagebuild-action/internal/fault"
+	"github.com/org/imagebuild-action/internal/plan"
+	"github.com/org/imagebuild-action/internal/report"
+	"github.com/org/imagebuild-action/internal/run"
+	"github.com/org/imagebuild-action/internal/template"
+)
+
+// builder is one run of Run.
+type builder struct {
+	Options
+	plan   *plan.Plan
+	dir    string // the template's folder
+	cache  *cache.Cache
+	work   *run.WorkDir // below Output, so that a rename finishes a file
+	trees  []*builtTree
+	packed []packedCell
+	result Result
+}
+
+// Run builds what the options say.
+func Run(ctx context.Context, o Options) (_ *Result, err error) {
+	start := time.Now()
+	b := &builder{Options: o, result: Result{Generator: o.Generator}}
+	if err := b.stage("plan", func(report.Task) error { return b.load(ctx) }); err != nil {
+		return nil, err
+	}
+	unlock, err := lockFolder(o.Output)
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	if b.work, err = run.NewWorkDir(o.Output, ".work-"); err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, b.leave(err)) }()
+	cacheDir := filepath.Join(o.CacheDir, "checkpoints")
+	if o.NoCache { // what this build itself makes twice is still made once
+		cacheDir = filepath.Join(b.work.Path, "checkpoints")
+	}
+	if b.cache, err = cache.Open(cacheDir, o.CacheLimit); err != nil {
+		return nil, err
+	}
+	defer b.cache.Close()
+	for _, step := range []struct {
+		name string
+		fn   func(context.Context, report.Task) error
+	}{
+		{"check", b.check},
+		{"source", b.sources},
+		{"provision", b.provision},
+		{"seal", b.seal},
+		{"pack", b.pack},
+		{"verify", b.verify},
+	} {
+		if err := b.stage(step.name, func(task report.Task) error { return step.fn(ctx, task) }); err != nil {
+			return nil, err
+		}
+		if string(o.Until) == step.name {
+			break
+		}
+	}
+	b.result.Seconds = seconds(start)
+	if err := b.finish(ctx); err != nil {
+		return nil, err
+	}
+	return &b.result, nil
+}
+
+func (b *builder) load(ctx context.Context) error {
+	file, err := template.Load(b.Template, Registry())
+	if err != nil {
+		return err
+	}
+	b.dir = file.Dir()
+	if b.plan, err = newPlan(ctx, file, b.Options); err != nil {
+		return err
+	}
+	for _, t := range b.plan.Trees {
+		b.trees = append(b.trees, &builtTree{plan: t, epoch: b.Epoch, disks: map[string]*disk{}})
+	}
+	b.result.Name, b.result.Version, b.result.PlanDigest = b.plan.Name, b.plan.Version, b.plan.Digest
+	b.result.Differences = b.plan.Differences
+	return nil
+}
+
+// leave removes what only the build needed.
+func (b *builder) leave(cause error) error {
+	var errs []error
+	keep := cause != nil && b.KeepOnError
+	for _, t := range b.trees {
+		if t.root != nil {
+			errs = append(errs, letGo(t.root, keep))
+		}
+	}
+	errs = append(errs, letGo(b.work, keep))
+	if keep {
+		b.Report.Begin("kept").Note("the failed build's work folder is %s; remove it when you have seen enough", b.work.Path)
+	}
+	return errors.Join(errs...)
+}
+
+func letGo(w *run.WorkDir, keep bool) error {
+	if keep {
+		w.Keep()
+		return nil
+	}
+	return w.Remove()
+}
+
+// lockFolder keeps a second build out of the same output folder, and removes
+// the work folders of builds that were killed together with their guards.
+func lockFolder(dir string) (unlock func(), err error) {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, run.Explain(err)
+	}
+	lock, err := os.Open(dir)
+	if err != nil {
+		return nil, run.Explain(err)
+	}
+	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		_ = lock.Close()
+		return nil, fault.Errorf(fault.Input, "%s: another build is writing into this folder; wait for it, or choose another --output", dir)
+	}
+	stale, err := filepath.Glob(filepath.Join(dir, ".work-*"))
+	for _, each := range stale {
+		err = errors.Join(err, os.RemoveAll(each))
+	}
+	if err != nil {
+		_ = lock.Close()
+		return nil, fault.Wrap(fault.Environment, fmt.Errorf("remove what a killed build left: %w", err))
+	}
+	return func() { _ = lock.Close() }, nil
+}

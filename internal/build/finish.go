@@ -1,0 +1,107 @@
+package build
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"sort"
+
+	"github.com/org/imagebuild-action/internal/run"
+)
+
+// The records beside the artifacts.
+const (
+	planFile   = "plan.json"
+	resultFile = "result.json"
+	sumsFile   = "SHA256SUMS"
+)
+
+// finish gives the results their names in the output folder. Everything is
+// written and synced before the first rename.
+func (b *builder) finish(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	var names []string // below work, in the order of their renames
+	sums := map[string]string{}
+	for _, artifact := range b.result.Artifacts {
+		names = append(names, filepath.Join("artifacts", artifact.Path))
+		sums[artifact.Path] = artifact.SHA256
+	}
+	for _, t := range b.result.Trees {
+		sum, err := sha256File(filepath.Join(b.work.Path, t.Manifest))
+		if err != nil {
+			return err
+		}
+		names = append(names, t.Manifest)
+		sums[t.Manifest] = sum
+	}
+	planText, err := b.plan.JSON()
+	if err != nil {
+		return err
+	}
+	sums[planFile] = fmt.Sprintf("%x", sha256.Sum256(planText))
+	resultText, err := json.MarshalIndent(b.result, "", "  ")
+	if err != nil {
+		return err
+	}
+	for _, record := range []struct {
+		name string
+		text []byte
+	}{{planFile, planText}, {resultFile, append(resultText, '\n')}, {sumsFile, sumsText(sums)}} {
+		if err := b.record(record.name, record.text); err != nil {
+			return err
+		}
+		names = append(names, record.name)
+	}
+	for _, name := range names {
+		if err := os.Rename(filepath.Join(b.work.Path, name), filepath.Join(b.Output, filepath.Base(name))); err != nil {
+			return run.Explain(err)
+		}
+	}
+	return nil
+}
+
+func (b *builder) record(name string, text []byte) error {
+	f, err := run.CreateFile(filepath.Join(b.work.Path, name))
+	if err != nil {
+		return err
+	}
+	defer f.Abort()
+	if _, err := f.Write(text); err != nil {
+		return run.Explain(err)
+	}
+	return f.Commit()
+}
+
+// sumsText is the format of sha256sum, which "sha256sum -c" checks.
+func sumsText(sums map[string]string) []byte {
+	names := make([]string, 0, len(sums))
+	for name := range sums {
+		names = append(names, name)
+	}
+	sort.Strings(names)
+	var text bytes.Buffer
+	for _, name := range names {
+		fmt.Fprintf(&text, "%s  %s\n", sums[name], name)
+	}
+	return text.Bytes()
+}
+
+func sha256File(path string) (string, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	hash := sha256.New()
+	if _, err := io.Copy(hash, f); err != nil {
+		return "", err
+	}
+	return fmt.Sprintf("%x", hash.Sum(nil)), nil
+}

@@ -1,0 +1,56 @@
+// Package build is the spine: it takes a template through the stages of a
+// build, as ordinary calls that pass typed results.
+//
+//	load, plan    template -> plan.Plan             nothing is touched yet
+//	check         everything that can be known to fail, at once
+//	source        packages -> a root filesystem     cached
+//	provision     steps in it, a checkpoint each    cached
+//	seal          -> the canonical tree and its tar
+//	pack          -> disks, and each platform's files
+//	verify        boot each packed file, run the tests
+//
+// Only after the last of them do files get their names in the output folder.
+// Whatever fails, and whenever it is cancelled or killed, nothing is left.
+package build
+
+import (
+	"time"
+
+	"github.com/org/imagebuild-action/internal/redact"
+	"github.com/org/imagebuild-action/internal/report"
+	"github.com/org/imagebuild-action/internal/size"
+)
+
+// Options is everything that a build is given from outside.
+type Options struct {
+	Template  string            // path of the template
+	Vars      map[string]string // from the command line
+	LookupEnv func(string) (string, bool)
+	Platforms []string  // names from the template; empty means all
+	Arch      string    // empty means all that the template names
+	Version   string    // empty means the template's own
+	Epoch     time.Time // SOURCE_DATE_EPOCH; zero means the source's own date
+	Secrets   *redact.Set
+	Generator string // program and version, for the records
+
+	Output      string     // folder for the results, absolute
+	CacheDir    string     // absolute
+	CacheLimit  size.Bytes // least recently used entries above this go
+	NoCache     bool       // neither read nor write checkpoints
+	Until       Stage      // last stage to run
+	KeepOnError bool       // leave the work folder of a failed build
+	Report      report.Reporter
+}
+
+// Stage names a part of a build.
+type Stage string
+
+// The stages that a build can be told to stop after.
+const (
+	StageProvision Stage = "provision"
+	StagePack      Stage = "pack"
+	StageVerify    Stage = "verify"
+)
+
+// Stages lists what Options.Until can be, in order.
+var Stages = []Stage{StageProvision, StagePack, StageVerify} //nolint:gochecknoglobals // a constant list

@@ -1,0 +1,77 @@
+package build
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/org/imagebuild-action/internal/plan"
+	"github.com/org/imagebuild-action/internal/report"
+	"github.com/org/imagebuild-action/internal/run"
+	"github.com/org/imagebuild-action/internal/target"
+	"github.com/org/imagebuild-action/internal/toolroot"
+	"github.com/org/imagebuild-action/platforms"
+)
+
+// packLimit is how many platforms are packed at once: enough to fill the gaps
+// that one leaves when it waits for the disk, few enough to bound memory.
+const packLimit = 2
+
+// pack writes every cell's artifacts into the work folder.
+func (b *builder) pack(ctx context.Context, task report.Task) error {
+	mke2fs, err := toolroot.Mke2fs(ctx, b.CacheDir, task)
+	if err != nil {
+		return err
+	}
+	for i, t := range b.trees {
+		dir := filepath.Join(b.work.Path, "disks", string(rune('a'+i)))
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return run.Explain(err)
+		}
+		t.provider = &disks{tree: t, dir: dir, mke2fs: mke2fs, task: task}
+	}
+	if err := os.MkdirAll(b.artifactDir(), 0o755); err != nil {
+		return run.Explain(err)
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(packLimit)
+	packed := make([]packedCell, len(b.plan.Cells))
+	for i, cell := range b.plan.Cells {
+		group.Go(func() error {
+			return report.Do(task, cell.Platform, func(task report.Task) error {
+				platform, err := platforms.New(cell.Type, cell.Platform, cell.Config)
+				if err != nil {
+					return err
+				}
+				t := b.treeOf(cell)
+				artifacts, err := platform.Pack(ctx, target.Job{
+					Name: b.plan.Name, Version: b.plan.Version, Arch: cell.Arch, OSName: t.os.Name, Release: t.os.Release,
+					Epoch: t.epoch, Identity: cell.Identity(), Dir: b.artifactDir(), Disks: t.provider,
+				}, task)
+				packed[i] = packedCell{cell: cell, hardware: platform.Hardware(), artifacts: artifacts}
+				return err
+			})
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return err
+	}
+	b.packed = packed
+	for _, p := range packed {
+		b.result.Artifacts = append(b.result.Artifacts, p.artifacts...)
+	}
+	return nil
+}
+
+func (b *builder) artifactDir() string { return filepath.Join(b.work.Path, "artifacts") }
+
+func (b *builder) treeOf(cell *plan.Cell) *builtTree {
+	for _, t := range b.trees {
+		if t.plan.ID == cell.TreeID {
+			return t
+		}
+	}
+	return nil
+}

@@ -1,0 +1,117 @@
+package build
+
+import (
+	"context"
+	"path/filepath"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/org/imagebuild-action/internal/bootfiles"
+	"github.com/org/imagebuild-action/internal/format/fat"
+	"github.com/org/imagebuild-action/internal/image"
+	"github.com/org/imagebuild-action/internal/manifest"
+	"github.com/org/imagebuild-action/internal/plan"
+	"github.com/org/imagebuild-action/internal/report"
+	"github.com/org/imagebuild-action/internal/run"
+	"github.com/org/imagebuild-action/internal/seal"
+	"github.com/org/imagebuild-action/internal/tree"
+	"github.com/org/imagebuild-action/internal/vagrant"
+)
+
+// builtTree is one root filesystem on its way through the stages.
+type builtTree struct {
+	plan      *plan.Tree
+	os        osRelease
+	sourceKey string
+	epoch     time.Time    // of the newest file in the image
+	root      *run.WorkDir // the root filesystem while it is being made
+	sealed    image.Tree   // the canonical tar
+	result    TreeResult
+
+	mu             sync.Mutex
+	disks          map[string]*disk // by variant; guarded by mu
+	provider       *disks
+	boxDifferences []vagrant.Difference
+}
+
+// osRelease is what runs inside.
+type osRelease struct{ Name, Release string }
+
+// seal turns each root filesystem into the canonical tree, and removes it.
+func (b *builder) seal(ctx context.Context, task report.Task) error {
+	for i, t := range b.trees {
+		suffix := ""
+		if len(b.trees) > 1 {
+			suffix = "-" + t.plan.ID[:12]
+		}
+		if err := b.sealTree(ctx, t, filepath.Join(b.work.Path, "tree"+string(rune('a'+i))+".tar"), suffix, task); err != nil {
+			return err
+		}
+		b.result.Trees = append(b.result.Trees, t.result)
+	}
+	return nil
+}
+
+func (b *builder) sealTree(ctx context.Context, t *builtTree, path, suffix string, task report.Task) error {
+	sealed, summary, err := seal.Tree(ctx, tree.Dir(filepath.Join(t.root.Path, rootDir)), seal.Options{Epoch: t.epoch})
+	if err != nil {
+		return err
+	}
+	id, wanted := t.plan.Identity(), firmware(t.plan.Disk.Firmware)
+	bootable, err := bootfiles.Apply(ctx, sealed, bootfiles.Options{
+		RootUUID: id.RootUUID(), ESPVolumeID: fat.FormatID(id.ESPVolumeID()), Hostname: b.plan.Name,
+		BIOS: wanted.BIOS, UEFI: wanted.UEFI, Epoch: t.epoch,
+	})
+	if err != nil {
+		return err
+	}
+	f, err := run.CreateFile(path)
+	if err != nil {
+		return err
+	}
+	defer f.Abort()
+	digest, err := tree.WriteTar(ctx, f, bootable, func(done int64) { task.Progress(done, 0) })
+	if err != nil {
+		return run.Explain(err)
+	}
+	if err := f.Commit(); err != nil {
+		return err
+	}
+	if t.sealed, err = tree.Tar(path); err != nil {
+		return err
+	}
+	// The directory is worth gigabytes, and nothing reads it any more.
+	root := t.root
+	t.root = nil
+	if err := root.Remove(); err != nil {
+		return err
+	}
+	t.result.SHA256, t.result.Entries, t.result.SizeBytes = digest.SHA256, digest.Entries, int64(digest.Bytes)
+	t.result.Sealed, t.result.Platforms = summary, b.platformsOf(t)
+	t.result.Manifest = b.plan.Name + "-" + b.plan.Version + suffix + manifest.Extension
+	task.Note("tree sha256:%.12s, %d entries, %s, %d sealed", digest.SHA256, digest.Entries, digest.Bytes.Human(), len(summary))
+	return b.writeManifest(ctx, t)
+}
+
+func (b *builder) writeManifest(ctx context.Context, t *builtTree) error {
+	f, err := run.CreateFile(filepath.Join(b.work.Path, t.result.Manifest))
+	if err != nil {
+		return err
+	}
+	defer f.Abort()
+	if err := manifest.Write(ctx, f, t.sealed); err != nil {
+		return run.Explain(err)
+	}
+	return f.Commit()
+}
+
+func (b *builder) platformsOf(t *builtTree) []string {
+	var names []string
+	for _, cell := range b.plan.Cells {
+		if cell.TreeID == t.plan.ID && !slices.Contains(names, cell.Platform) {
+			names = append(names, cell.Platform)
+		}
+	}
+	return names
+}

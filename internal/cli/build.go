@@ -1,0 +1,105 @@
+package cli
+
+import (
+	"fmt"
+	"path/filepath"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/org/imagebuild-action/internal/build"
+	"github.com/org/imagebuild-action/internal/fault"
+	"github.com/org/imagebuild-action/internal/size"
+)
+
+func (a *app) buildCommand() *cobra.Command {
+	var in inputs
+	var output, cacheDir, until, onError string
+	var cacheLimit string
+	var noCache, asJSON bool
+	c := &cobra.Command{
+		Use:   "build [TEMPLATE]",
+		Short: "Build, boot and check the images of a template",
+		Long: `Builds the image once and packs it for every platform of the template, boots
+each packed file under devices like its target's, runs the template's tests in
+it, and only then gives the files their names in the output folder. When
+anything fails or you press Ctrl-C, nothing is left behind.
+
+What was built before is not built again: the source and every step are kept in
+the cache, so a changed step costs that step and the ones after it.
+
+The output folder gets the images, SHA256SUMS, plan.json, result.json and the
+content manifest. Needs root, or user namespaces with the uidmap package.`,
+		Example: `  imagebuild build
+  imagebuild build examples/golden --platform libvirt
+  imagebuild build --var release=trixie --version 1.4.0 --output dist
+  imagebuild build --until pack          # do not boot`,
+		Args:              oneTemplate,
+		ValidArgsFunction: completeTemplate,
+		RunE: func(c *cobra.Command, args []string) error {
+			options, err := a.options(args, in)
+			if err != nil {
+				return err
+			}
+			if options.CacheDir, err = a.cacheDir(cacheDir); err != nil {
+				return err
+			}
+			if options.Output, err = filepath.Abs(output); err != nil {
+				return fault.Wrap(fault.Environment, err)
+			}
+			if options.Until, err = parseStage(until); err != nil {
+				return err
+			}
+			if err := options.CacheLimit.UnmarshalText([]byte(cacheLimit)); err != nil {
+				return fault.Errorf(fault.Input, "--cache-limit: %w", err)
+			}
+			if onError != "clean" && onError != "keep" {
+				return fault.Errorf(fault.Input, "--on-error %q: want clean or keep", onError)
+			}
+			options.KeepOnError = onError == "keep"
+			options.NoCache = noCache
+			if err := a.becomeRoot(c.Context()); err != nil {
+				return err
+			}
+			options.Report = a.reporter()
+			result, err := build.Run(c.Context(), options)
+			a.stopReport()
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				return printJSON(a, result)
+			}
+			return a.printResult(result, output)
+		},
+	}
+	in.register(c)
+	f := c.Flags()
+	f.StringVarP(&output, "output", "o", "out", "folder for the results")
+	f.StringVar(&cacheDir, "cache-dir", "", "folder for downloads and checkpoints (default: $IMAGEBUILD_CACHE, else ~/.cache/imagebuild)")
+	f.StringVar(&cacheLimit, "cache-limit", "20GiB", "drop the least recently used checkpoints above this")
+	f.BoolVar(&noCache, "no-cache", false, "build from scratch; downloaded packages are still used")
+	f.StringVar(&until, "until", string(build.StageVerify), "stop after this stage: provision, pack or verify")
+	f.StringVar(&onError, "on-error", "clean", "what to do with the work folder of a failed build: clean or keep")
+	f.BoolVar(&asJSON, "json", false, "print the result as JSON")
+	_ = c.RegisterFlagCompletionFunc("until", cobra.FixedCompletions([]string{"provision", "pack", "verify"}, cobra.ShellCompDirectiveNoFileComp))
+	_ = c.RegisterFlagCompletionFunc("on-error", cobra.FixedCompletions([]string{"clean", "keep"}, cobra.ShellCompDirectiveNoFileComp))
+	_ = c.MarkFlagDirname("output")
+	_ = c.MarkFlagDirname("cache-dir")
+	return c
+}
+
+func (a *app) printResult(result *build.Result, output string) error {
+	w := tabwriter.NewWriter(a.Stdout, 0, 8, 2, ' ', 0)
+	for _, artifact := range result.Artifacts {
+		fmt.Fprintf(w, "%s\t%s\tsha256:%.12s\t%s\n", filepath.Join(output, artifact.Path),
+			size.Bytes(artifact.SizeBytes).Human(), artifact.SHA256, result.Proof(artifact.Name))
+	}
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	fmt.Fprintf(a.Stderr, "%s %s: %s in %s\n", result.Name, result.Version, count(len(result.Artifacts), "artifact"),
+		(time.Duration(result.Seconds * float64(time.Second))).Round(time.Second))
+	return nil
+}

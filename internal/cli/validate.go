@@ -1,0 +1,116 @@
+package cli
+
+import (
+	"encoding/json"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/org/imagebuild-action/internal/build"
+	"github.com/org/imagebuild-action/internal/plan"
+	"github.com/org/imagebuild-action/internal/template"
+)
+
+func (a *app) validateCommand() *cobra.Command {
+	var in inputs
+	c := &cobra.Command{
+		Use:   "validate [TEMPLATE]",
+		Short: "Say everything that is wrong with a template, at once",
+		Long: `Reads the template as a build would, for every platform, and checks what can be
+checked without network, root or tools: keys, types, names, expressions,
+variables, and the files that it names. Every fault is reported, with
+file:line:column and the path of the field. Exit code 2 when there is any.`,
+		Example:           "  imagebuild validate\n  imagebuild validate images/web.yml --var release=trixie",
+		Args:              oneTemplate,
+		ValidArgsFunction: completeTemplate,
+		RunE: func(c *cobra.Command, args []string) error {
+			options, err := a.options(args, in)
+			if err != nil {
+				return err
+			}
+			p, err := build.Plan(c.Context(), options)
+			if err != nil {
+				return err
+			}
+			fmt.Fprintf(a.Stdout, "%s: %s, %s, %s\n", options.Template, p.Name, count(len(p.Cells), "platform"), count(steps(p), "step"))
+			return nil
+		},
+	}
+	in.register(c)
+	return c
+}
+
+func (a *app) schemaCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "schema",
+		Short: "Print the JSON Schema of the template",
+		Long: `Prints a JSON Schema (draft 2020-12) made from the types that the loader itself
+uses. Editors with a YAML language server complete and check templates with it.`,
+		Example: "  imagebuild schema > imagebuild.schema.json\n  # first line of the template:\n  # yaml-language-server: $schema=imagebuild.schema.json",
+		Args:    cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			schema, err := template.Schema(build.Registry())
+			if err != nil {
+				return err
+			}
+			_, err = a.Stdout.Write(schema)
+			return err
+		},
+	}
+}
+
+func (a *app) planCommand() *cobra.Command {
+	var in inputs
+	var asJSON bool
+	c := &cobra.Command{
+		Use:   "plan [TEMPLATE]",
+		Short: "Show what a build would do, resolved",
+		Long: `Resolves the template, its variables and every file that it names into the plan
+of a build. The plan's digest covers everything that decides the image's bytes:
+while it stays the same, so does the image. Sensitive values appear by name
+only. Nothing is downloaded and nothing is built.`,
+		Example:           "  imagebuild plan\n  imagebuild plan --json | jq -r .digest",
+		Args:              oneTemplate,
+		ValidArgsFunction: completeTemplate,
+		RunE: func(c *cobra.Command, args []string) error {
+			options, err := a.options(args, in)
+			if err != nil {
+				return err
+			}
+			p, err := build.Plan(c.Context(), options)
+			if err != nil {
+				return err
+			}
+			if !asJSON {
+				return p.Table(a.Stdout)
+			}
+			text, err := p.JSON()
+			if err != nil {
+				return err
+			}
+			_, err = a.Stdout.Write(text)
+			return err
+		},
+	}
+	in.register(c)
+	c.Flags().BoolVar(&asJSON, "json", false, "print the plan as JSON")
+	return c
+}
+
+func printJSON(a *app, value any) error {
+	encoder := json.NewEncoder(a.Stdout)
+	encoder.SetIndent("", "  ")
+	return encoder.Encode(value)
+}
+
+// steps counts the template's provisioning steps, whichever platforms they
+// are for.
+func steps(p *plan.Plan) int {
+	fields := map[string]bool{}
+	for _, t := range p.Trees {
+		for _, s := range t.Steps {
+			fields[s.Field] = true
+		}
+	}
+	return len(fields)
+}

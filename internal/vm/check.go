@@ -1,0 +1,26 @@
+package vm
+
+import (
+	"context"
+	"errors"
+
+	"github.com/org/imagebuild-action/internal/fault"
+	"github.com/org/imagebuild-action/internal/run"
+)
+
+// Check finds what this machine lacks to boot images: QEMU, and its UEFI
+// firmware if uefi is set.
+func Check(ctx context.Context, uefi bool) error {
+	var errs []error
+	if err := run.Run(ctx, run.Spec{Argv: []string{Binary, "--version"}}); err != nil {
+		if ctx.Err() != nil {
+			return err
+		}
+		errs = append(errs, fault.Errorf(fault.Environment, "%w (Debian: apt-get install qemu-system-x86), or do without the boots: --until pack", err))
+	}
+	if uefi {
+		_, err := FindFirmware()
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}
