@@ -12,21 +12,21 @@ import (
 // ChooseAccel says which accelerator wanted stands for on this machine, and
 // why. Asking for KVM where it does not work is an Environment fault.
 func ChooseAccel(wanted Accel) (Accel, string, error) {
-	return chooseAccel(wanted, probeKVM())
+	return chooseAccel(wanted, probeKVM)
 }
 
-func chooseAccel(wanted Accel, kvm error) (Accel, string, error) {
+func chooseAccel(wanted Accel, probe func() error) (Accel, string, error) {
 	switch wanted {
 	case TCG:
 		return TCG, "asked for", nil
 	case KVM:
-		if kvm != nil {
-			return "", "", fault.Errorf(fault.Environment, "%w; add the user to the group kvm, pass the device into the container, or use accel: tcg", kvm)
+		if err := probe(); err != nil {
+			return "", "", fault.Errorf(fault.Environment, "%w; add the user to the group kvm, pass the device into the container, or use accel: tcg", err)
 		}
 		return KVM, "asked for", nil
 	case Auto, "":
-		if kvm != nil {
-			return TCG, kvm.Error(), nil
+		if err := probe(); err != nil {
+			return TCG, err.Error(), nil
 		}
 		return KVM, kvmDevice + " runs guests", nil
 	}
