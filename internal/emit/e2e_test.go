@@ -8,19 +8,21 @@ import (
 
 	"github.com/org/imagebuild-action/internal/bootfiles"
 	"github.com/org/imagebuild-action/internal/emit"
+	"github.com/org/imagebuild-action/internal/fault"
 	"github.com/org/imagebuild-action/internal/format/fat"
+	"github.com/org/imagebuild-action/internal/image"
 	"github.com/org/imagebuild-action/internal/report"
 	"github.com/org/imagebuild-action/internal/target"
 	"github.com/org/imagebuild-action/internal/toolroot"
 	"github.com/org/imagebuild-action/internal/tree"
 )
 
-// e2eDisk emits a disk from the bootable tree in the tar archive that
-// IMAGEBUILD_E2E_TREE names.
-func e2eDisk(t *testing.T, path string, sizeBytes int64) emit.Result {
+// e2eTree is the bootable tree in the tar archive that IMAGEBUILD_E2E_TREE
+// names.
+func e2eTree(t *testing.T) image.Tree {
 	t.Helper()
-	if os.Getenv("IMAGEBUILD_E2E") == "" {
-		t.Skip("IMAGEBUILD_E2E is not set")
+	if os.Getenv("IMAGEBUILD_E2E") != "1" {
+		t.Skip("IMAGEBUILD_E2E is not 1")
 	}
 	archive := os.Getenv("IMAGEBUILD_E2E_TREE")
 	if archive == "" {
@@ -30,10 +32,8 @@ func e2eDisk(t *testing.T, path string, sizeBytes int64) emit.Result {
 	if err != nil {
 		t.Fatal(err)
 	}
-	id, epoch := target.Identity{1, 2, 3}, time.Unix(1700000000, 0).UTC()
-	started := time.Now()
 	booting, err := bootfiles.Apply(t.Context(), tree.Overlay(base, tree.Remove("etc/ssh/ssh_host_*")), bootfiles.Options{
-		RootUUID: id.RootUUID(), ESPVolumeID: fat.FormatID(id.ESPVolumeID()), Hostname: "golden", BIOS: true, UEFI: true, Epoch: epoch,
+		RootUUID: identity.RootUUID(), ESPVolumeID: fat.FormatID(identity.ESPVolumeID()), Hostname: "golden", BIOS: true, UEFI: true, Epoch: epoch,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -45,20 +45,35 @@ func e2eDisk(t *testing.T, path string, sizeBytes int64) emit.Result {
 		}
 		booting = tree.Overlay(booting, tree.PutDir("root/.ssh", 0o700), tree.PutFile("root/.ssh/authorized_keys", 0o600, public))
 	}
+	return booting
+}
+
+var (
+	identity = target.Identity{1, 2, 3}
+	epoch    = time.Unix(1700000000, 0).UTC()
+)
+
+func e2eRequest(t *testing.T, tr image.Tree, path string, sizeBytes int64) emit.Request {
+	t.Helper()
 	tool, err := toolroot.Mke2fs(t.Context(), cacheDir(t), report.Discard.Begin("tools"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Logf("%s; prepared in %s", tool.Version(), time.Since(started))
-	started = time.Now()
-	result, err := emit.Disk(t.Context(), emit.Request{
-		Tree: booting, Path: path, SizeBytes: sizeBytes, Identity: id, Epoch: epoch,
+	return emit.Request{
+		Tree: tr, Path: path, SizeBytes: sizeBytes, Identity: identity, Epoch: epoch,
 		Firmware: emit.Firmware{BIOS: true, UEFI: true}, Mke2fs: tool,
-	}, report.Discard.Begin("disk"))
+	}
+}
+
+func e2eDisk(t *testing.T, path string, sizeBytes int64) emit.Result {
+	t.Helper()
+	request := e2eRequest(t, e2eTree(t), path, sizeBytes)
+	started := time.Now()
+	result, err := emit.Disk(t.Context(), request, report.Discard.Begin("disk"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Logf("disk of %d bytes from %d entries in %s", sizeBytes, result.Entries, time.Since(started))
+	t.Logf("%s: disk of %d bytes from %d entries in %s", request.Mke2fs.Version(), sizeBytes, result.Entries, time.Since(started))
 	return result
 }
 
@@ -78,4 +93,15 @@ func TestE2EEmit(t *testing.T) {
 		path = keep
 	}
 	e2eDisk(t, path, 4<<30)
+}
+
+func TestE2ETooSmall(t *testing.T) {
+	for _, mib := range []int64{64, 128, 600, 860, 880, 900, 920} {
+		base := e2eTree(t)
+		_, err := emit.Disk(t.Context(), e2eRequest(t, base, filepath.Join(t.TempDir(), "disk.raw"), mib<<20), report.Discard.Begin("disk"))
+		t.Logf("%d MiB: %v", mib, err)
+		if mib < 700 && fault.KindOf(err) != fault.Input {
+			t.Errorf("%d MiB: %v is no input fault", mib, err)
+		}
+	}
 }

@@ -81,10 +81,6 @@ func Disk(ctx context.Context, r Request, task report.Task) (_ Result, err error
 	if err := r.validate(); err != nil {
 		return Result{}, err
 	}
-	l, err := r.layout()
-	if err != nil {
-		return Result{}, err
-	}
 	work, remove, err := run.TempDir(filepath.Dir(r.Path), ".emit-")
 	if err != nil {
 		return Result{}, run.Explain(err)
@@ -94,8 +90,9 @@ func Disk(ctx context.Context, r Request, task report.Task) (_ Result, err error
 	if err != nil {
 		return Result{}, err
 	}
-	if err := found.fits(r, l.root.SizeBytes()); err != nil {
-		return Result{}, err
+	l, err := r.layout()
+	if err != nil || found.needs(l.root.SizeBytes()) > l.root.SizeBytes() {
+		return Result{}, found.tooSmall(r)
 	}
 	loader, err := found.loaders(ctx, r, work)
 	if err != nil {
@@ -148,8 +145,9 @@ func (r Request) layout() (layout, error) {
 		add(gpt.EFISystem, "esp", next+espBytes/gpt.SectorSize-1)
 	}
 	add(gpt.LinuxRootX86, "root", gpt.LastUsable(sectors))
+	// The caller's sizes are the only thing in it that can be wrong.
 	if err := l.table.Validate(); err != nil {
-		return l, fault.Errorf(fault.Input, "disk.size: %d bytes are too few: %w; raise disk.size", r.SizeBytes, err)
+		return l, err
 	}
 	for i := range l.table.Partitions {
 		p := &l.table.Partitions[i]

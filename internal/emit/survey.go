@@ -123,13 +123,6 @@ func (f *found) needs(rootBytes int64) int64 {
 	return f.blocks*blockBytes + f.inodes(rootBytes)*inodeBytes + journalMebibytes(rootBytes)*mebibyte
 }
 
-func (f *found) fits(r Request, rootBytes int64) error {
-	if f.needs(rootBytes) <= rootBytes {
-		return nil
-	}
-	return f.tooSmall(r)
-}
-
 // tooSmall proposes a size with room for the file system's own structures and
 // for first use.
 func (f *found) tooSmall(r Request) error {
