@@ -2,7 +2,6 @@ package template
 
 import (
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"reflect"
@@ -80,7 +79,7 @@ func (c *configFaults) Add(fieldPath, format string, args ...any) {
 			return
 		}
 	}
-	c.d.faults.Add(c.d.file.position(nearest(c.node, fieldPath), path), "%s", fmt.Sprintf(format, args...))
+	c.d.report(nearest(c.node, fieldPath), path, format, args...)
 }
 
 // nearest returns the place of a field, or of what should have held it.

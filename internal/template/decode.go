@@ -25,14 +25,39 @@ type decoder struct {
 	look   lookup
 	public bool // decode the public form
 	faults *fault.List
+
+	compiled map[string]*regexp.Regexp
 }
 
+// matches tells whether text is what a pattern of the tags asks for.
+func (d *decoder) matches(pattern, text string) bool {
+	if d.compiled == nil {
+		d.compiled = map[string]*regexp.Regexp{}
+	}
+	if d.compiled[pattern] == nil {
+		d.compiled[pattern] = regexp.MustCompile(pattern) // Check has seen it
+	}
+	return d.compiled[pattern].MatchString(text)
+}
+
+// MaxFaults is how many faults are looked for before Resolve says that there
+// are more.
+const MaxFaults = 100
+
 func (d *decoder) add(node *yaml.Node, field, format string, args ...any) {
-	d.faults.Add(d.file.position(place{node.Line, node.Column}, field), format, args...)
+	d.report(place{node.Line, node.Column}, field, format, args...)
 }
 
 func (d *decoder) addAt(node *yaml.Node, offset int, field, format string, args ...any) {
-	d.faults.Add(d.file.position(d.file.locate(node, offset), field), format, args...)
+	if len(*d.faults) < MaxFaults { // finding the place takes time
+		d.report(d.file.locate(node, offset), field, format, args...)
+	}
+}
+
+func (d *decoder) report(at place, field, format string, args ...any) {
+	if len(*d.faults) < MaxFaults {
+		d.faults.Add(d.file.position(at, field), format, args...)
+	}
 }
 
 // durationPattern is how a duration is written.
@@ -94,7 +119,7 @@ func (d *decoder) mapping(node *yaml.Node, v reflect.Value, rules field, path st
 	m := reflect.MakeMap(v.Type())
 	for key, content := range pairs(node) {
 		within := child(path, key.Value)
-		if rules.keys != "" && !regexp.MustCompile(rules.keys).MatchString(key.Value) {
+		if rules.keys != "" && !d.matches(rules.keys, key.Value) {
 			d.add(key, within, "%q cannot be a key here; want %s", key.Value, cmp.Or(rules.hint, "what matches "+rules.keys))
 		}
 		item := reflect.New(v.Type().Elem()).Elem()
@@ -205,7 +230,7 @@ func (d *decoder) word(node *yaml.Node, v reflect.Value, s scalar, rules field, 
 	switch t := v.Type(); {
 	case t == durationType:
 		length, err := time.ParseDuration(s.text)
-		if err != nil || !regexp.MustCompile(durationPattern).MatchString(s.text) {
+		if err != nil || !d.matches(durationPattern, s.text) {
 			d.add(node, path, "%q is not a duration; write a number with a unit, like 90s, 5m or 1h30m", s.text)
 			return
 		}
@@ -216,7 +241,7 @@ func (d *decoder) word(node *yaml.Node, v reflect.Value, s scalar, rules field, 
 		}
 	case rules.enum != nil && !slices.Contains(rules.enum, s.text):
 		d.add(node, path, "%q is not one of %s", s.text, strings.Join(rules.enum, ", "))
-	case rules.pattern != "" && !regexp.MustCompile(rules.pattern).MatchString(s.text):
+	case rules.pattern != "" && !d.matches(rules.pattern, s.text):
 		d.add(node, path, "%q does not fit here; want %s", s.text, cmp.Or(rules.hint, "what matches "+rules.pattern))
 	default:
 		v.SetString(s.text)

@@ -16,7 +16,10 @@ func expand(t *testing.T, public bool, text string) (scalar, fault.List) {
 	t.Helper()
 	var faults fault.List
 	node := &yaml.Node{Kind: yaml.ScalarNode, Value: text, Line: 1, Column: 1, Style: yaml.LiteralStyle}
-	d := decoder{file: &File{path: "t.yml", lines: append([]string{"|"}, strings.Split(text, "\n")...)}, public: public, faults: &faults}
+	d := decoder{file: &File{path: "t.yml", lines: [][]rune{{'|'}}}, public: public, faults: &faults}
+	for line := range strings.Lines(text) {
+		d.file.lines = append(d.file.lines, []rune(strings.TrimSuffix(line, "\n")))
+	}
 	d.look = lookup{
 		vars: map[string]value{
 			"a": {text: "one", defined: true}, "empty": {defined: true}, "none": {},

@@ -3,7 +3,6 @@ package template
 import (
 	"fmt"
 	"reflect"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -181,7 +180,7 @@ func (d *decoder) platforms(node *yaml.Node, heads map[string]platformHead) []Pl
 
 func (d *decoder) platform(key, content *yaml.Node, head platformHead) Platform {
 	path := "platforms." + key.Value
-	if !regexp.MustCompile(NamePattern).MatchString(key.Value) {
+	if !d.matches(NamePattern, key.Value) {
 		d.add(key, path, "%q does not make a good file name; want lower-case letters, digits, dots, dashes and underscores, at most 64", key.Value)
 	}
 	p := Platform{Name: key.Value, Arch: head.Arch}

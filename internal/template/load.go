@@ -24,7 +24,7 @@ type File struct {
 	dir      string
 	registry Registry
 	root     *yaml.Node // the outermost mapping
-	lines    []string   // of the text, without their ends
+	lines    [][]rune   // of the text, without their ends
 	faults   fault.List // of the structure; Resolve reports them with its own
 }
 
@@ -59,7 +59,7 @@ func Parse(path string, data []byte, reg Registry) (*File, error) {
 		return nil, f.refuse(at, message)
 	}
 	for line := range strings.Lines(string(data)) {
-		f.lines = append(f.lines, strings.TrimRight(line, "\r\n"))
+		f.lines = append(f.lines, []rune(strings.TrimRight(line, "\r\n")))
 	}
 	var document, second yaml.Node
 	reader := yaml.NewDecoder(bytes.NewReader(data))
@@ -121,6 +121,9 @@ func (f *File) refuse(at place, message string) error {
 // structure reports what YAML allows and a template does not: duplicate keys,
 // keys that are not text, aliases, tags.
 func (f *File) structure(node *yaml.Node, field string, faults *fault.List) {
+	if len(*faults) >= MaxFaults {
+		return
+	}
 	at := f.position(place{node.Line, node.Column}, field)
 	switch {
 	case node.Kind == yaml.AliasNode:
@@ -147,6 +150,8 @@ func (f *File) keys(node *yaml.Node, field string, faults *fault.List) {
 		key, content := node.Content[i], node.Content[i+1]
 		at := f.position(place{key.Line, key.Column}, field)
 		switch {
+		case len(*faults) >= MaxFaults:
+			return
 		case key.Kind == yaml.ScalarNode && key.ShortTag() == "!!merge":
 			faults.Add(at, "merge keys are not supported; write the keys again, or use a variable")
 			continue

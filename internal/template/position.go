@@ -48,10 +48,8 @@ func (f *File) locate(node *yaml.Node, offset int) place {
 
 // cursor reads the file's characters, one line after the other.
 type cursor struct {
-	lines []string
+	lines [][]rune
 	place
-	current []rune // the line that the cursor is on
-	loaded  int    // which line current is
 }
 
 // peek returns the character under the cursor: '\n' at a line's end, zero at
@@ -60,13 +58,11 @@ func (c *cursor) peek() rune {
 	if c.line < 1 || c.line > len(c.lines) {
 		return 0
 	}
-	if c.loaded != c.line {
-		c.current, c.loaded = []rune(c.lines[c.line-1]), c.line
-	}
-	if c.column > len(c.current) {
+	line := c.lines[c.line-1]
+	if c.column < 1 || c.column > len(line) {
 		return '\n'
 	}
-	return c.current[c.column-1]
+	return line[c.column-1]
 }
 
 func (c *cursor) next() rune {

@@ -3,7 +3,6 @@ package template
 import (
 	"maps"
 	"reflect"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -75,6 +74,9 @@ func (f *File) tidy(faults fault.List, secrets *redact.Set) fault.List {
 		broken[place{each.Line, each.Column}] = true
 		kept = append(kept, each)
 	}
+	if max(len(faults), len(f.faults)) >= MaxFaults {
+		kept.Add(f.position(place{}, ""), "there are more faults than these; mend them and look again")
+	}
 	for _, each := range faults {
 		each.Message = secrets.String(each.Message)
 		if !seen[*each] && !broken[place{each.Line, each.Column}] {
@@ -140,9 +142,8 @@ func (d *decoder) head(scope Scope) map[string]platformHead {
 	}
 	if scope.Version != "" {
 		doc.Version = scope.Version
-		if !regexp.MustCompile(VersionPattern).MatchString(scope.Version) {
-			d.faults.Add(d.file.position(place{}, "version"),
-				"%q, given from outside, is not a version; it is like 1.2.3 or 1.2.3-rc.1, without a leading v", scope.Version)
+		if !d.matches(VersionPattern, scope.Version) {
+			d.report(place{}, "version", "%q, given from outside, is not a version; it is like 1.2.3 or 1.2.3-rc.1, without a leading v", scope.Version)
 		}
 	}
 	heads := map[string]platformHead{}

@@ -44,13 +44,13 @@ func (f *File) explain(err error) (place, string) {
 	// The parser's line is where it gave up: the mistake is there or just
 	// before it.
 	for n := max(1, line-1); n <= min(line+1, len(f.lines)); n++ {
-		text := f.lines[n-1]
+		text := string(f.lines[n-1])
 		if i := strings.IndexByte(text, '\t'); i >= 0 && strings.TrimLeft(text[:i], " -") == "" {
 			return place{n, i + 1}, "a tab cannot indent; use spaces"
 		}
 	}
 	for n := max(1, line-1); n <= min(line+1, len(f.lines)); n++ {
-		text := f.lines[n-1]
+		text := string(f.lines[n-1])
 		if i := strings.Index(text, opening); i >= 0 && strings.ContainsAny(text[:i], "{[") {
 			return place{n, utf8.RuneCountInString(text[:i]) + 1}, "inside { } and [ ] an expression must be in quotes: " + message
 		}
