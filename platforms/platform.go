@@ -15,6 +15,7 @@ import (
 	"github.com/org/imagebuild-action/internal/report"
 	"github.com/org/imagebuild-action/internal/target"
 	"github.com/org/imagebuild-action/internal/template"
+	"github.com/org/imagebuild-action/platforms/libvirt"
 	"github.com/org/imagebuild-action/platforms/virtualbox"
 	"github.com/org/imagebuild-action/platforms/vmware"
 )
@@ -63,6 +64,7 @@ func newEntry[C any, P Packer](
 // entries is the registration list.
 func entries() []entry {
 	return []entry{
+		newEntry(libvirt.Name, libvirt.Doc, libvirt.NewConfig, libvirt.New, libvirt.GuestPackages),
 		newEntry(virtualbox.Name, virtualbox.Doc, virtualbox.NewConfig, virtualbox.New, virtualbox.GuestPackages),
 		newEntry(vmware.Name, vmware.Doc, vmware.NewConfig, vmware.New, vmware.GuestPackages),
 	}
