@@ -89,7 +89,7 @@ func vmxController(bus, device string) target.Controller {
 // vagrantSetting is one line of the shape "libvirt.disk_bus = 'virtio'", which
 // is all that a box's Vagrantfile usually holds. It is a Ruby program: we read
 // what is written plainly, and never run it.
-var vagrantSetting = regexp.MustCompile(`(?m)^\s*\w+\.(disk_bus|disk_controller_model|nic_model_type|memory|cpus|loader)\s*=\s*["':]?([\w./-]+)["']?\s*(?:#.*)?$`)
+var vagrantSetting = regexp.MustCompile(`(?m)^\s*\w+\.(disk_bus|nic_model_type|memory|cpus|loader)\s*=\s*["':%]?([\w./-]+)`)
 
 // libvirtHardware reads a box's Vagrantfile.
 func libvirtHardware(vagrantfile []byte) (h target.Hardware) {
