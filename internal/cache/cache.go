@@ -1,223 +1,260 @@
-// Package cache keeps blobs by key in a folder that any number of builds
-// share.
+// Package cache keeps the checkpoints of builds: blobs under keys that say how
+// they were made, compressed, whole or not there at all.
 //
-//	c, err := cache.Open(dir, 10*size.GiB)
-//	blob, ok := c.Get(ctx, key)
+//	c, err := cache.Open(dir, 20*size.GiB)
 //	err = c.Put(ctx, key, func(w io.Writer) error { ... })
+//	err = c.Read(ctx, key, func(r io.Reader) error { ... })
 //
-// A blob is compressed with zstd and closed by a digest of its bytes. It is
-// verified whole before any of it is handed out; a damaged one is dropped and
-// counts as missing. An entry gets its name when it is complete, so a killed
-// build leaves nothing but a temporary file, which the next Open removes. When
-// the folder grows over its limit, what was not used for longest goes.
-//
-// It never deletes a file that it did not write, and refuses keys that are not
-// lower-case hex digits.
+// Any number of builds may use one folder at once. Entries above the limit go,
+// the least recently used first. An entry that turns out damaged is removed.
+// It refuses keys that are not lower-case hex.
 package cache
 
 import (
 	"cmp"
 	"context"
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/klauspost/compress/zstd"
 	"golang.org/x/sys/unix"
 
 	"github.com/org/imagebuild-action/internal/run"
 	"github.com/org/imagebuild-action/internal/size"
 )
 
-// ErrUnavailable marks errors of the cache's folder: unwritable, full, gone. A
-// build can go on without a cache.
-var ErrUnavailable = errors.New("the cache is not usable")
+// ErrDamaged is an entry whose bytes are not the ones that were put. It has
+// been removed.
+var ErrDamaged = errors.New("the cache entry is damaged")
 
 const (
-	suffix     = ".zst"
-	tempPrefix = ".new-"
+	suffix    = ".zst" // of an entry: a zstd frame, then the SHA-256 of the frame
+	temporary = "new-" // of an entry in the making
 )
 
-// Cache is an open folder. It is safe for concurrent use. A nil *Cache is one
-// that holds nothing and keeps nothing.
+// Cache is an open cache folder.
 type Cache struct {
-	// Note is told about entries that had to be dropped; it may be nil.
-	Note func(format string, args ...any)
-
 	dir   string
 	limit size.Bytes
+	lock  *os.File // held shared while the cache is in use
 }
 
-// Open opens the folder dir, making it when it is missing, and removes what
-// killed builds have left in it. A limit of zero is none.
+// Open opens the cache in dir, making it if need be. What killed builds left
+// half-written is removed, unless another build is at work.
 func Open(dir string, limit size.Bytes) (*Cache, error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return nil, unavailable(err)
+		return nil, run.Explain(err)
 	}
-	c := &Cache{dir: dir, limit: limit}
-	names, err := filepath.Glob(filepath.Join(dir, tempPrefix+"*"))
+	lock, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_RDWR|os.O_CREATE, 0o644)
 	if err != nil {
-		return nil, unavailable(err)
+		return nil, run.Explain(err)
 	}
-	for _, name := range names {
-		removeIfDead(name)
+	c := &Cache{dir: dir, limit: limit, lock: lock}
+	if unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB) == nil {
+		err = c.sweep()
+	}
+	if err == nil {
+		err = unix.Flock(int(lock.Fd()), unix.LOCK_SH)
+	}
+	if err != nil {
+		_ = lock.Close()
+		return nil, run.Explain(fmt.Errorf("open cache %s: %w", dir, err))
 	}
 	return c, nil
 }
 
-// removeIfDead removes a temporary file unless a live process holds its lock.
-func removeIfDead(name string) {
-	f, err := os.Open(name)
+// Close lets other builds sweep.
+func (c *Cache) Close() error { return c.lock.Close() }
+
+func (c *Cache) sweep() error {
+	stale, err := filepath.Glob(filepath.Join(c.dir, temporary+"*"))
+	for _, name := range stale {
+		err = errors.Join(err, os.Remove(name))
+	}
+	return err
+}
+
+// Has tells whether there is an entry, and counts as a use of it.
+func (c *Cache) Has(key string) bool {
+	path, err := c.path(key)
 	if err != nil {
-		return
+		return false
 	}
-	defer f.Close() //nolint:errcheck // only locked
-	if unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) == nil {
-		_ = os.Remove(name)
-	}
+	now := time.Now()
+	return os.Chtimes(path, now, now) == nil
 }
 
-func unavailable(err error) error {
-	return fmt.Errorf("%w: %w", ErrUnavailable, run.Explain(err))
+// Put writes an entry, replacing one that is there. After an error, of write's
+// or the file system's, there is no entry that was not there before.
+func (c *Cache) Put(ctx context.Context, key string, write func(io.Writer) error) (err error) {
+	path, err := c.path(key)
+	if err != nil {
+		return err
+	}
+	f, err := os.CreateTemp(c.dir, temporary)
+	if err != nil {
+		return run.Explain(err)
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, f.Close(), os.Remove(f.Name()))
+		}
+	}()
+	hash := sha256.New()
+	frame, err := zstd.NewWriter(io.MultiWriter(f, hash), zstd.WithEncoderLevel(zstd.SpeedFastest))
+	if err != nil {
+		return err
+	}
+	if err := write(contextWriter{ctx, frame}); err != nil {
+		_ = frame.Close()
+		return run.Explain(err)
+	}
+	if err := frame.Close(); err != nil {
+		return run.Explain(err)
+	}
+	if _, err := f.Write(hash.Sum(nil)); err != nil {
+		return run.Explain(err)
+	}
+	if err := errors.Join(f.Chmod(0o644), f.Sync()); err != nil {
+		return run.Explain(err)
+	}
+	if err := os.Rename(f.Name(), path); err != nil {
+		return run.Explain(err)
+	}
+	if err := f.Close(); err != nil {
+		return errors.Join(run.Explain(err), os.Remove(path))
+	}
+	return c.prune(filepath.Base(path))
 }
 
-var keyPattern = regexp.MustCompile(`^[0-9a-f]{16,128}$`)
+// Read hands the content of an entry to read. Until Read returns nil, what was
+// read may be damaged: throw away what was made of it. A missing entry is
+// fs.ErrNotExist, a bad one ErrDamaged.
+func (c *Cache) Read(ctx context.Context, key string, read func(io.Reader) error) error {
+	path, err := c.path(key)
+	if err != nil {
+		return err
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	body := &hashingReader{ctx: ctx, r: io.LimitReader(f, info.Size()-sha256.Size), hash: sha256.New()}
+	frame, err := zstd.NewReader(body, zstd.WithDecoderMaxMemory(1<<30))
+	if err != nil {
+		return err
+	}
+	err = read(frame)
+	if err == nil {
+		_, err = io.Copy(io.Discard, frame)
+	}
+	frame.Close() // it reads ahead
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	damaged := body.check(f)
+	if damaged == nil {
+		return err // the bytes are right, so it is the reader's own
+	}
+	return errors.Join(fmt.Errorf("%s: %w", filepath.Base(path), ErrDamaged), damaged, os.Remove(path))
+}
+
+// prune removes the least recently used entries above the limit, but never the
+// one that was just written.
+func (c *Cache) prune(keep string) error {
+	names, err := os.ReadDir(c.dir)
+	if err != nil {
+		return run.Explain(err)
+	}
+	var entries []os.FileInfo
+	var total size.Bytes
+	for _, name := range names {
+		info, err := name.Info()
+		if err != nil || !strings.HasSuffix(name.Name(), suffix) {
+			continue // another build removed it, or it is none
+		}
+		total += size.Bytes(info.Size())
+		if name.Name() != keep {
+			entries = append(entries, info)
+		}
+	}
+	slices.SortFunc(entries, func(a, b os.FileInfo) int {
+		return cmp.Or(a.ModTime().Compare(b.ModTime()), cmp.Compare(a.Name(), b.Name()))
+	})
+	for _, info := range entries {
+		if c.limit <= 0 || total <= c.limit {
+			break
+		}
+		if err := os.Remove(filepath.Join(c.dir, info.Name())); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return run.Explain(err)
+		}
+		total -= size.Bytes(info.Size())
+	}
+	return nil
+}
 
 func (c *Cache) path(key string) (string, error) {
-	if !keyPattern.MatchString(key) {
-		return "", fmt.Errorf("cache key %q is not a lower-case hex digest", key)
+	if _, err := hex.DecodeString(key); err != nil || key == "" || key != strings.ToLower(key) {
+		return "", fmt.Errorf("%q is not a cache key", key)
 	}
 	return filepath.Join(c.dir, key+suffix), nil
 }
 
-// Get returns the blob under key, verified and decompressed, and whether there
-// is one. The caller closes it.
-func (c *Cache) Get(ctx context.Context, key string) (io.ReadCloser, bool) {
-	if c == nil {
-		return nil, false
-	}
-	name, err := c.path(key)
-	if err != nil {
-		return nil, false
-	}
-	blob, err := openBlob(ctx, name)
-	switch {
-	case err == nil:
-		now := time.Now()
-		_ = os.Chtimes(name, now, now) // it may be gone or not ours: no matter
-		return blob, true
-	case errors.Is(err, errDamaged):
-		c.note("the cache entry %s is damaged and was dropped: %v", filepath.Base(name), err)
-		_ = os.Remove(name)
-	case !errors.Is(err, os.ErrNotExist) && ctx.Err() == nil:
-		c.note("the cache entry %s cannot be read: %v", filepath.Base(name), err)
-	}
-	return nil, false
+type contextWriter struct {
+	ctx context.Context //nolint:containedctx // lives as long as one Put
+	w   io.Writer
 }
 
-// Has says whether there is an entry under key, without verifying it.
-func (c *Cache) Has(key string) bool {
-	if c == nil {
-		return false
+func (w contextWriter) Write(p []byte) (int, error) {
+	if err := w.ctx.Err(); err != nil {
+		return 0, context.Cause(w.ctx)
 	}
-	name, err := c.path(key)
-	if err != nil {
-		return false
-	}
-	_, err = os.Stat(name)
-	return err == nil
+	return w.w.Write(p)
 }
 
-func (c *Cache) note(format string, args ...any) {
-	if c.Note != nil {
-		c.Note(format, args...)
+type hashingReader struct {
+	ctx  context.Context //nolint:containedctx // lives as long as one Read
+	r    io.Reader
+	hash interface {
+		io.Writer
+		Sum(b []byte) []byte
 	}
 }
 
-// Put stores what fill writes under key, in place of what is there. An error of
-// fill's is returned as it is and nothing is stored; errors of the cache's own
-// are ErrUnavailable.
-func (c *Cache) Put(ctx context.Context, key string, fill func(w io.Writer) error) error {
-	if c == nil {
-		return nil
+func (h *hashingReader) Read(p []byte) (int, error) {
+	if err := h.ctx.Err(); err != nil {
+		return 0, context.Cause(h.ctx)
 	}
-	name, err := c.path(key)
-	if err != nil {
+	n, err := h.r.Read(p)
+	_, _ = h.hash.Write(p[:n]) // a hash never fails
+	return n, err
+}
+
+// check reads what is left and compares the digest at the end of the file.
+func (h *hashingReader) check(f io.Reader) error {
+	if _, err := io.Copy(io.Discard, h); err != nil {
 		return err
 	}
-	f, err := c.temp()
-	if err != nil {
-		return unavailable(err)
+	want := make([]byte, sha256.Size)
+	if _, err := io.ReadFull(f, want); err != nil {
+		return fmt.Errorf("read its digest: %w", err)
 	}
-	defer os.Remove(f.Name()) //nolint:errcheck // renamed when all went well
-	defer f.Close()           //nolint:errcheck // writeBlob has synced it
-	if err := writeBlob(ctx, f, fill); err != nil {
-		return err
-	}
-	if err := os.Rename(f.Name(), name); err != nil {
-		return unavailable(err)
-	}
-	return c.trim(name)
-}
-
-// temp makes a temporary file and locks it for as long as it is open.
-func (c *Cache) temp() (*os.File, error) {
-	for {
-		f, err := os.CreateTemp(c.dir, tempPrefix+"*")
-		if err != nil {
-			return nil, err
-		}
-		var st unix.Stat_t
-		err = errors.Join(f.Chmod(0o644), unix.Flock(int(f.Fd()), unix.LOCK_EX), unix.Fstat(int(f.Fd()), &st))
-		if err != nil {
-			_ = os.Remove(f.Name())
-			return nil, errors.Join(err, f.Close())
-		}
-		if st.Nlink > 0 {
-			return f, nil
-		}
-		_ = f.Close() // another Open took it for a dead one before it was locked
-	}
-}
-
-// trim removes the least recently used entries above the limit, but not keep.
-func (c *Cache) trim(keep string) error {
-	if c.limit <= 0 {
-		return nil
-	}
-	entries, err := os.ReadDir(c.dir)
-	if err != nil {
-		return unavailable(err)
-	}
-	var infos []os.FileInfo
-	total := size.Bytes(0)
-	for _, e := range entries {
-		key, ok := strings.CutSuffix(e.Name(), suffix)
-		info, err := e.Info()
-		if !ok || !keyPattern.MatchString(key) || err != nil {
-			continue
-		}
-		total += size.Bytes(info.Size())
-		if e.Name() != filepath.Base(keep) {
-			infos = append(infos, info)
-		}
-	}
-	slices.SortFunc(infos, func(a, b os.FileInfo) int {
-		return cmp.Or(a.ModTime().Compare(b.ModTime()), cmp.Compare(a.Name(), b.Name()))
-	})
-	for _, info := range infos {
-		if total <= c.limit {
-			break
-		}
-		if err := os.Remove(filepath.Join(c.dir, info.Name())); err != nil && !errors.Is(err, os.ErrNotExist) {
-			return unavailable(err)
-		}
-		total -= size.Bytes(info.Size())
+	if subtle.ConstantTimeCompare(want, h.hash.Sum(nil)) != 1 {
+		return errors.New("its digest is another one")
 	}
 	return nil
 }
