@@ -24,6 +24,7 @@ import (
 	"io"
 	"io/fs"
 	"path"
+	"slices"
 	"strings"
 	"time"
 
@@ -54,10 +55,7 @@ func Apply(ctx context.Context, base image.Tree, o Options) (image.Tree, error) 
 	if err != nil {
 		return nil, err
 	}
-	changes := append(grub, s.fstab(o)...)
-	changes = append(changes, s.units()...)
-	changes = append(changes, s.network()...)
-	changes = append(changes, s.identity(o)...)
+	changes := slices.Concat(grub, s.fstab(o), s.units(), s.network(), s.identity(o))
 	return tree.Overlay(base, append(changes, tree.ClampTimes(o.Epoch))...), nil
 }
 

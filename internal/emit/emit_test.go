@@ -54,7 +54,7 @@ func request(t *testing.T, sizeBytes int64, changes ...tree.Change) Request {
 }
 
 // root makes only the root file system, in a file of its own.
-func root(t *testing.T, ctx context.Context, r Request) (string, error) {
+func root(ctx context.Context, t *testing.T, r Request) (string, error) {
 	t.Helper()
 	r.Mke2fs = tool(t)
 	work := t.TempDir()
@@ -99,7 +99,7 @@ func sampleChanges() []tree.Change {
 func TestRootFileSystem(t *testing.T) {
 	var images [2]string
 	for i := range images {
-		name, err := root(t, t.Context(), request(t, 64<<20, sampleChanges()...))
+		name, err := root(t.Context(), t, request(t, 64<<20, sampleChanges()...))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -174,13 +174,13 @@ func TestRootFails(t *testing.T) {
 	t.Run("tree", func(t *testing.T) {
 		r := request(t, 64<<20, sampleChanges()...)
 		r.Tree = &onSecondWalk{broken{r.Tree, 5, errRead}, 0}
-		if _, err := root(t, t.Context(), r); !errors.Is(err, errRead) {
+		if _, err := root(t.Context(), t, r); !errors.Is(err, errRead) {
 			t.Errorf("error is %v", err)
 		}
 	})
 	t.Run("full", func(t *testing.T) {
 		r := request(t, 16<<20, tree.PutFile("big", 0o644, bytes.Repeat([]byte("x"), 15<<20)))
-		_, err := root(t, t.Context(), r)
+		_, err := root(t.Context(), t, r)
 		if fault.KindOf(err) != fault.Input || !strings.Contains(fmt.Sprint(err), "set disk.size to at least") {
 			t.Errorf("error is %v (%s)", err, fault.KindOf(err))
 		}
@@ -189,7 +189,7 @@ func TestRootFails(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		r := request(t, 64<<20, sampleChanges()...)
 		r.Tree = &onSecondWalk{broken{cancelling{r.Tree, cancel}, 1 << 30, nil}, 0}
-		if _, err := root(t, ctx, r); !errors.Is(err, context.Canceled) {
+		if _, err := root(ctx, t, r); !errors.Is(err, context.Canceled) {
 			t.Errorf("error is %v", err)
 		}
 	})

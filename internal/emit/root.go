@@ -28,7 +28,7 @@ const features = "none,has_journal,ext_attr,resize_inode,dir_index,filetype,exte
 // tar stream: nothing of it is written to a directory, nor kept in memory.
 func (r Request) makeRoot(ctx context.Context, disk, work string, root *gpt.Partition, f *found, task report.Task) error {
 	config := filepath.Join(work, "mke2fs.conf")
-	if err := os.WriteFile(config, []byte("[defaults]\n"), 0o644); err != nil {
+	if err := os.WriteFile(config, []byte("[defaults]\n[fs_types]\n\text4 = {\n\t}\n"), 0o644); err != nil {
 		return run.Explain(err)
 	}
 	stdin, tar, err := os.Pipe()
@@ -79,7 +79,7 @@ func (r Request) explain(err error, f *found) error {
 	case strings.Contains(text, "Could not allocate"):
 		return f.tooSmall(r)
 	case strings.Contains(text, "No space left on device"):
-		return run.Explain(fmt.Errorf("make the root file system: %w: %w", err, syscall.ENOSPC))
+		return run.Explain(fmt.Errorf("make the root file system: write %s: %w", r.Path, syscall.ENOSPC))
 	}
 	return fmt.Errorf("make the root file system: %w", err)
 }

@@ -128,7 +128,7 @@ func provide(ctx context.Context, dir string, task report.Task) (err error) {
 func bootstrap(ctx context.Context, work string, task report.Task) error {
 	archive, root := filepath.Join(work, "root.tar"), filepath.Join(work, "root")
 	lines := run.LineWriter(task.Line)
-	defer lines.Close() //nolint:errcheck // it never fails
+	defer lines.Close()
 	err := run.Run(ctx, run.Spec{
 		Argv: []string{"mmdebstrap", "--variant=extract", "--architectures=amd64", "--include=" + packages, "--format=tar", suite, archive},
 		// Temporary files go where they are cleaned up, and where there is room.

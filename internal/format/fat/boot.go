@@ -14,9 +14,14 @@ func (v *volume) finish() error {
 		sector int64
 		data   []byte
 	}{
-		{0, boot}, {1, info}, {2, signed()},
-		{backupBootSector, boot}, {backupBootSector + 1, info}, {backupBootSector + 2, signed()},
-		{reservedSectors, table}, {reservedSectors + v.fatSectors, table},
+		{0, boot},
+		{1, info},
+		{2, signed()},
+		{backupBootSector, boot},
+		{backupBootSector + 1, info},
+		{backupBootSector + 2, signed()},
+		{reservedSectors, table},
+		{reservedSectors + v.fatSectors, table},
 	} {
 		if err := v.writeSector(part.sector, part.data); err != nil {
 			return err
