@@ -51,8 +51,10 @@ func newUUID() (string, error) {
 
 // fit gives a machine no more memory than half of what this host has left: a
 // host that swaps, or kills us, tells nothing about the image.
-func fit(h target.Hardware) (target.Hardware, string) {
-	available := availableMemory()
+func fit(h target.Hardware, available size.Bytes) (target.Hardware, string) {
+	if h.CPUs == 0 {
+		h.CPUs = vm.DefaultCPUs
+	}
 	limit := max(available/2, 256*size.MiB) / size.MiB * size.MiB
 	if h.Memory == 0 {
 		h.Memory = vm.DefaultMemory

@@ -71,11 +71,12 @@ type TestResult struct {
 
 // Result is what was seen. It is filled in as far as the boot came.
 type Result struct {
-	Artifact      string            `json:"artifact"`
-	Kind          string            `json:"kind"`
-	Provider      string            `json:"provider,omitempty"`
-	Checks        []string          `json:"checks"`   // what the content was compared with
-	Hardware      target.Hardware   `json:"hardware"` // as booted
+	Artifact string          `json:"artifact"`
+	Kind     string          `json:"kind"`
+	Provider string          `json:"provider,omitempty"`
+	Checks   []string        `json:"checks"`   // what the content was compared with
+	Hardware target.Hardware `json:"hardware"` // as booted
+	// Assumed is what the artifact says nothing of, and the caller neither.
 	Assumed       []string          `json:"assumed,omitempty"`
 	Substitutions []vm.Substitution `json:"substitutions,omitempty"`
 	Accel         vm.Accel          `json:"accel"`
@@ -138,7 +139,10 @@ func (b *boot) unpack(ctx context.Context) error {
 			return err
 		}
 		a := b.artifact
-		b.result.Kind, b.result.Provider, b.result.Checks, b.result.Assumed = string(a.Kind), a.Provider, a.Checks, a.Assumed
+		b.result.Kind, b.result.Provider, b.result.Checks = string(a.Kind), a.Provider, a.Checks
+		if b.request.Hardware == (target.Hardware{}) {
+			b.result.Assumed = a.Assumed
+		}
 		if len(a.Checks) == 0 {
 			task.Note("nothing in the artifact says what its bytes should be; only its structure was checked")
 		} else {
@@ -151,7 +155,7 @@ func (b *boot) unpack(ctx context.Context) error {
 // configure decides on the machine and on the way in.
 func (b *boot) configure(ctx context.Context) error {
 	hardware, substitutions := vm.Emulated(override(b.artifact.Hardware, b.request.Hardware))
-	hardware, note := fit(hardware)
+	hardware, note := fit(hardware, availableMemory())
 	if note != "" {
 		b.task.Warn("%s", note)
 	}
@@ -260,7 +264,7 @@ func (b *boot) explain(ctx context.Context, machine *vm.Machine, err error) erro
 		if keepErr := b.keep(ctx, machine, dir); keepErr != nil {
 			b.task.Warn("the failure bundle is incomplete: %v", keepErr)
 		}
-		fmt.Fprintf(&kept, "\n  kept in %s: %s", dir, "screen.png, serial.log, reproduce.sh")
+		fmt.Fprintf(&kept, "\n  kept in %s: screen.png, serial.log, reproduce.sh", dir)
 	}
 	fmt.Fprintf(&kept, "\n  the machine was: %s", machine.Command())
 	return fault.Wrap(fault.Guest, fmt.Errorf("%w%s", err, kept.String()))
@@ -275,7 +279,8 @@ func (b *boot) keep(ctx context.Context, machine *vm.Machine, dir string) error 
 	// QEMU writes into our own folder; what it made is then copied.
 	if err := machine.Screendump(ctx, screen); err != nil {
 		errs = append(errs, err)
-	} else if b.result.Screen = filepath.Join(dir, "screen.png"); true {
+	} else {
+		b.result.Screen = filepath.Join(dir, "screen.png")
 		errs = append(errs, copyFile(b.result.Screen, screen))
 	}
 	b.result.SerialLog = filepath.Join(dir, "serial.log")
