@@ -10,6 +10,7 @@ import (
 	"os"
 	"path"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -68,14 +69,18 @@ func ApplyLayer(ctx context.Context, r io.Reader, root string) error {
 	}
 	defer b.Close()
 	archive := tar.NewReader(r)
-	if err := applyRemovals(archive, b); err != nil {
+	x := &extractor{b: b, over: true, buf: make([]byte, copyBuffer), done: &Extracted{}}
+	kept := &keptTimes{b: b, times: map[string]time.Time{}}
+	if err := applyRemovals(archive, b, kept); err != nil {
 		return err
 	}
-	x := &extractor{b: b, over: true, buf: make([]byte, copyBuffer), done: &Extracted{}}
 	for {
 		entry, err := nextEntry(archive)
 		if errors.Is(err, io.EOF) {
 			break
+		}
+		if err == nil {
+			err = kept.keep(path.Dir(entry.Path))
 		}
 		if err == nil {
 			err = b.makeRoom(entry)
@@ -87,14 +92,15 @@ func ApplyLayer(ctx context.Context, r io.Reader, root string) error {
 			return run.Explain(fmt.Errorf("apply layer: %w", err))
 		}
 	}
-	if err := x.finish(); err != nil {
+	// The layer's own times come last, and so they win.
+	if err := errors.Join(kept.restore(), x.finish()); err != nil {
 		return run.Explain(err)
 	}
 	_, err = io.Copy(io.Discard, r) // so that the reader below can check its digest
 	return err
 }
 
-func applyRemovals(archive *tar.Reader, b *beneath) error {
+func applyRemovals(archive *tar.Reader, b *beneath, kept *keptTimes) error {
 	entry, err := nextEntry(archive)
 	switch {
 	case err != nil:
@@ -113,7 +119,7 @@ func applyRemovals(archive *tar.Reader, b *beneath) error {
 		if err := checkPath(p); err != nil {
 			return err
 		}
-		if err := b.remove(p); err != nil {
+		if err := errors.Join(kept.keep(path.Dir(p)), b.remove(p)); err != nil {
 			return run.Explain(err)
 		}
 	}
@@ -153,9 +159,68 @@ func (b *beneath) makeRoom(entry *image.Entry) error {
 	case err != nil:
 		return &os.PathError{Op: "stat", Path: entry.Path, Err: err}
 	case st.Mode&unix.S_IFMT == unix.S_IFDIR && entry.Type == image.Directory:
-		return nil
+		return dropXattrs(fd, base, entry)
 	}
 	return b.remove(entry.Path)
+}
+
+// dropXattrs removes those that the entry to come does not have.
+func dropXattrs(fd int, base string, entry *image.Entry) error {
+	old, err := xattrs(fd, base)
+	for key := range old {
+		if _, ok := entry.Xattrs[key]; !ok {
+			err = errors.Join(err, unix.Lremovexattr(proc(fd, base), key))
+		}
+	}
+	return err
+}
+
+// keptTimes puts back the times of directories that only the applying of a
+// layer touches: a step that rewrites a file in place leaves its directory's
+// time alone, and so must we, or a build from a checkpoint would differ.
+type keptTimes struct {
+	b     *beneath
+	times map[string]time.Time
+}
+
+// keep notes a directory's time, once. A directory that is not there is new.
+func (k *keptTimes) keep(dir string) error {
+	if _, ok := k.times[dir]; ok {
+		return nil
+	}
+	fd, err := k.b.dir(dir)
+	if noDirectory(err) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return &os.PathError{Op: "stat", Path: dir, Err: err}
+	}
+	k.times[dir] = time.Unix(st.Mtim.Unix())
+	return nil
+}
+
+func (k *keptTimes) restore() error {
+	for dir, t := range k.times {
+		fd, err := k.b.dir(dir)
+		if noDirectory(err) {
+			continue // gone since
+		}
+		if err == nil {
+			err = setTime(fd, ".", dir, t)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func noDirectory(err error) bool {
+	return errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR) || errors.Is(err, unix.ELOOP)
 }
 
 // remove removes a path and all below it. What is not there is no error.
