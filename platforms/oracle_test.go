@@ -1,6 +1,7 @@
 package platforms_test
 
 import (
+	"bytes"
 	"os"
 	"path/filepath"
 	"strings"
@@ -11,6 +12,7 @@ import (
 	"github.com/org/imagebuild-action/internal/size"
 	"github.com/org/imagebuild-action/internal/target"
 	"github.com/org/imagebuild-action/platforms"
+	"github.com/org/imagebuild-action/platforms/libvirt"
 	"github.com/org/imagebuild-action/platforms/virtualbox"
 	"github.com/org/imagebuild-action/platforms/vmware"
 )
@@ -66,6 +68,22 @@ func TestVagrantTakesOurBoxes(t *testing.T) {
 		boxes = append(boxes, paths(t, p, newJob(t), image.Box)...)
 	}
 	oracle(t, "vagrant.sh", []string{"TMPDIR=" + t.TempDir()}, boxes...)
+}
+
+func TestQEMUTakesOurDisks(t *testing.T) {
+	need(t, "qemu-img")
+	p := libvirt.New("libvirt", libvirt.NewConfig())
+	job := newJob(t)
+	oracle(t, "qemu.sh", []string{"TMPDIR=" + t.TempDir()}, paths(t, p, job, image.QCOW2)...)
+	raw := filepath.Join(t.TempDir(), "raw")
+	for _, disk := range paths(t, p, job, image.QCOW2) {
+		if err := run.Run(t.Context(), run.Spec{Argv: []string{"qemu-img", "convert", "-O", "raw", disk, raw}}); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := os.ReadFile(raw); err != nil || !bytes.Equal(got, newDisk(1).bytes) {
+			t.Errorf("QEMU reads another disk (%v)", err)
+		}
+	}
 }
 
 func TestVirtualBoxTakesOurImages(t *testing.T) {
