@@ -90,7 +90,6 @@ func Start(ctx context.Context, config Config) (_ *Machine, err error) {
 		console.close()
 		return nil, errors.Join(explainStart(err), ours.Close())
 	}
-	go m.supervise()
 	timeout := config.StartTimeout
 	if timeout == 0 {
 		timeout = DefaultStartTimeout
@@ -101,20 +100,25 @@ func Start(ctx context.Context, config Config) (_ *Machine, err error) {
 	if err := m.connect(startCtx, ours, !config.NoNetwork); err != nil {
 		return nil, m.startFailed(ctx, err)
 	}
+	go m.supervise()
 	return m, nil
 }
 
 // startFailed prefers what QEMU said over what its socket did.
 func (m *Machine) startFailed(ctx context.Context, err error) error {
+	cancelled := ctx.Err() != nil
 	m.process.Kill()
-	<-m.done
-	m.cancel()
+	_ = m.process.Wait()
 	if m.control != nil {
 		_ = m.control.close()
 	}
-	if ctx.Err() != nil {
-		return endedError(ctx, "start QEMU")
+	m.serial.close()
+	if cancelled {
+		err = endedError(ctx, "start QEMU")
+		m.cancel()
+		return err
 	}
+	m.cancel()
 	if said := m.stderr.String(); said != "" {
 		err = errors.New(said)
 	}
@@ -196,9 +200,7 @@ func (m *Machine) supervise() {
 		return
 	}
 	err := m.process.Wait()
-	if m.control != nil {
-		<-m.control.done // the last events
-	}
+	<-m.control.done // the last events
 	m.mu.Lock()
 	reason := m.reason
 	m.mu.Unlock()

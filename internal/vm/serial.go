@@ -24,7 +24,7 @@ var fatalSerial = []string{
 	"You are in emergency mode",         // systemd
 	"Entering emergency mode",           // dracut
 	"No bootable device.",               // SeaBIOS
-	"error: no such device",             // GRUB found no root
+	"Entering rescue mode",              // GRUB found no modules
 	"BdsDxe: No bootable option or dev", // OVMF
 }
 
