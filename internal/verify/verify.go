@@ -199,7 +199,7 @@ func (b *boot) run(ctx context.Context) (err error) {
 	h := b.result.Hardware
 	b.task.Note("booting under %s (%s): %s, %s, %s", strings.ToUpper(string(machine.Accel)), machine.AccelReason, h.Firmware, h.Controller, h.NIC)
 	for _, s := range b.result.Substitutions {
-		b.task.Note("%s stands for %s: %s", s.Used, s.Wanted, s.Why)
+		b.task.Note("%s", s)
 	}
 	alive, cancel := machine.Context(ctx)
 	defer cancel()

@@ -9,6 +9,11 @@ type Substitution struct {
 	Why    string `json:"why"`
 }
 
+// String says it in a sentence.
+func (s Substitution) String() string {
+	return s.Used + " stands for " + s.Wanted + ": " + s.Why
+}
+
 // Emulated returns the hardware nearest to h that QEMU and its firmware can
 // boot from, and every difference that a report must not hide.
 func Emulated(h target.Hardware) (target.Hardware, []Substitution) {
