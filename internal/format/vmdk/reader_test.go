@@ -157,7 +157,8 @@ func TestVerifyNoticesEveryByte(t *testing.T) {
 				end, dense = 128*512, 13<<10
 			}
 			for i := range end {
-				if i >= 512 && i < text || i > dense && i < 127*512 && i%101 != 0 || i > 130*512 && i < end-5*512 && i%5 != 0 {
+				inText, metadata := i >= 512 && i < text, i <= dense || i >= 127*512 && i < 130*512 || i >= end-5*512
+				if inText || metadata && i%512 > 96 && i%13 != 0 || !metadata && i%101 != 0 {
 					continue // text, and most of the padding, empty tables and data
 				}
 				whole[i] ^= 0x10
