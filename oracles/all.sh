@@ -7,7 +7,7 @@ set -eu
 # shellcheck source=oracles/lib.sh
 . "$(dirname "$0")/lib.sh"
 
-[ $# = 1 ] && [ -d "$1" ] || die "usage: $0 FOLDER, the output of imagebuild build"
+[ -d "${1:-}" ] || die "usage: $0 FOLDER, the output of imagebuild build"
 here=$(dirname "$0")
 judged=0
 

@@ -28,11 +28,15 @@ for ova; do
 		continue
 	fi
 	ok "virt-v2v --print-source"
-	sed 's/^/      /' "$WORK/source"
 	value() { sed -n "s/^ *$1: *//p" "$WORK/source" | head -n 1; }
 	same "name" "$(sed -n 's|^    <Name>\(.*\)</Name>|\1|p' "$WORK/envelope")" "$(value 'source name')"
 	same "cpus" "$(element 3 VirtualQuantity)" "$(value 'nr vCPUs')"
 	same "memory in bytes" "$(($(element 4 VirtualQuantity) << 20))" "$(value memory | sed 's/ .*//')"
-	same "disks" 1 "$(sed -n '/^disks:/,/^[a-z].*:$/p' "$WORK/source" | grep -c '^ *[0-9]')"
+	case $(element '\(5\|6\|20\)' ResourceType) in 5) bus=ide ;; 6) bus=scsi ;; *) bus=sata ;; esac
+	same "disk" "0 [$bus]" "$(sed -n '/^disks:/,/^removable/s/^[[:space:]]*\([0-9].*\)/\1/p' "$WORK/source")"
+	nic=$(element 10 ResourceSubType | tr '[:upper:]' '[:lower:]')
+	same "network card" "Bridge \"NAT\" [$nic]" "$(sed -n 's/^[[:space:]]*\(Bridge.*\)/\1/p' "$WORK/source")"
+	if grep -q 'vmw:value="efi"' "$WORK/envelope"; then firmware=uefi; else firmware=bios; fi
+	case $ova in *virtualbox*) ;; *) same "firmware" $firmware "$(value firmware)" ;; esac
 done
 finish

@@ -115,6 +115,9 @@ func TestVirtV2VTakesOurOVAs(t *testing.T) {
 	for _, controller := range []target.Controller{target.PVSCSI, target.LSILogic, target.AHCI} {
 		config := vmware.NewConfig()
 		config.Controller = controller
+		if controller == target.AHCI {
+			config.Firmware, config.NIC = target.UEFI, target.E1000
+		}
 		files = append(files, paths(t, vmware.New("vmware", config), newJob(t), image.OVA)...)
 	}
 	oracle(t, "virt-v2v.sh", nil, files...)

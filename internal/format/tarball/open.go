@@ -19,6 +19,9 @@ import (
 // maxWindowBytes bounds the memory that a compressed archive can make us take.
 const maxWindowBytes = 128 << 20
 
+// bufferBytes is what is read from the file at a time.
+const bufferBytes = 128 << 10
+
 // Source is an archive on disk, in whatever compression.
 type Source struct {
 	// Compression is "", "gzip", "xz" or "zstd".
@@ -93,7 +96,7 @@ func (s *Source) Walk(ctx context.Context, fn func(member Member, content io.Rea
 		return Walk(ctx, inflating{r}, fn)
 	}
 	s.sealed = true
-	return Walk(ctx, bufio.NewReaderSize(body, 1<<20), fn)
+	return Walk(ctx, bufio.NewReaderSize(body, bufferBytes), fn)
 }
 
 func (s *Source) walkGzip(ctx context.Context, fn func(Member, io.Reader) error) error {
@@ -105,7 +108,7 @@ func (s *Source) walkGzip(ctx context.Context, fn func(Member, io.Reader) error)
 	if seal != nil {
 		body = io.TeeReader(body, digest)
 	}
-	buffered := bufio.NewReaderSize(body, 1<<20)
+	buffered := bufio.NewReaderSize(body, bufferBytes)
 	z, err := gzip.NewReader(buffered)
 	if err != nil {
 		return damaged("gzip: %w", err)

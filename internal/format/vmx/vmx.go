@@ -99,8 +99,9 @@ func Parse(r io.Reader) (*Dictionary, error) {
 	if len(content) > maxBytes {
 		return nil, fault.Errorf(fault.Input, "vmx: larger than %d bytes", maxBytes)
 	}
+	content = bytes.TrimPrefix(content, []byte("\xef\xbb\xbf"))
 	d := &Dictionary{}
-	lines := bufio.NewScanner(bytes.NewReader(bytes.TrimPrefix(content, []byte("\xef\xbb\xbf"))))
+	lines := bufio.NewScanner(bytes.NewReader(content))
 	lines.Buffer(nil, maxBytes+1)
 	for n := 1; lines.Scan(); n++ {
 		line := strings.TrimSpace(lines.Text())
