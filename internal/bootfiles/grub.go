@@ -20,8 +20,10 @@ const (
 
 	// kernelOptions keep the old names of network cards, so that eth0 is the
 	// first one everywhere, and put the console on screen and serial line. The
-	// last console is where the boot's messages of systemd go.
-	kernelOptions = "net.ifnames=0 biosdevname=0 console=tty0 console=ttyS0,115200"
+	// last console is where the boot's messages of systemd go. The kernel leaves
+	// out its timer check by itself under the hypervisors that it knows; without
+	// hardware virtualisation, on a busy host, the check fails and is a panic.
+	kernelOptions = "net.ifnames=0 biosdevname=0 no_timer_check console=tty0 console=ttyS0,115200"
 
 	defaultGrub    = "etc/default/grub"
 	defaultGrubOur = "etc/default/grub.d/50-imagebuild.cfg"
