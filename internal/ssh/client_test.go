@@ -238,3 +238,27 @@ func TestRefusedAndOtherHostKey(t *testing.T) {
 		t.Error("a command ran on a closed connection")
 	}
 }
+
+// A service that a command leaves behind holds its output open.
+func TestDaemonDoesNotHoldTheCommand(t *testing.T) {
+	signer, line := key(t)
+	c := dial(t, sshd(t, line), "root", signer)
+	var out bytes.Buffer
+	if err := c.Run(t.Context(), guest.Command{Argv: []string{"sh", "-c", "sleep 60 & echo $!"}, Stdout: &out}); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Run(t.Context(), guest.Command{Argv: []string{"kill", strings.TrimSpace(out.String())}}); err != nil {
+		t.Errorf("the service is gone: %v", err)
+	}
+}
+
+func TestOutputThatCannotBeWritten(t *testing.T) {
+	signer, _ := key(t)
+	c := dial(t, newServer(t, signer.PublicKey()).addr, "root", signer)
+	r, w := io.Pipe()
+	broken := errors.New("broken")
+	_ = r.CloseWithError(broken)
+	if err := c.Run(t.Context(), guest.Command{Argv: []string{"seq", "100000"}, Stdout: w}); !errors.Is(err, broken) {
+		t.Errorf("error %v", err)
+	}
+}

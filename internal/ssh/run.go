@@ -5,14 +5,8 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"io"
-	"strings"
-	"sync"
 	"time"
 
-	"golang.org/x/crypto/ssh"
-
-	"github.com/org/imagebuild-action/internal/fault"
 	"github.com/org/imagebuild-action/internal/guest"
 	"github.com/org/imagebuild-action/internal/run"
 )
@@ -82,34 +76,16 @@ func (c *Client) asRoot(argv []string) string {
 
 // session runs line with the command's streams.
 func (c *Client) session(ctx context.Context, line, token string, command guest.Command) error {
-	session, err := c.newSession(ctx)
+	s, err := c.open(ctx)
 	if err != nil {
 		return err
 	}
-	defer session.Close() //nolint:errcheck // it is closed by the other side in the good case
-	session.Stdout, session.Stderr = orDiscard(command.Stdout), orDiscard(command.Stderr)
-	if command.Stdout != nil && command.Stdout == command.Stderr {
-		shared := &lockedWriter{w: command.Stdout}
-		session.Stdout, session.Stderr = shared, shared
-	}
-	stdin, err := session.StdinPipe()
-	if err != nil {
-		return lost(err)
-	}
-	if err := session.Start(line); err != nil {
-		return lost(err)
-	}
-	go func() {
-		if command.Stdin != nil {
-			_, _ = io.Copy(stdin, command.Stdin)
-		}
-		_ = stdin.Close()
-	}()
+	defer s.close()
 	done := make(chan error, 1)
-	go func() { done <- session.Wait() }()
+	go func() { done <- s.run(line, command) }()
 	select {
 	case err := <-done:
-		return mapExit(err)
+		return err
 	case <-ctx.Done():
 	}
 	killCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), killGrace)
@@ -118,94 +94,17 @@ func (c *Client) session(ctx context.Context, line, token string, command guest.
 	select {
 	case <-done:
 	case <-killCtx.Done():
-		_ = session.Close()
 	}
 	return fmt.Errorf("%s: %w", run.Quote(command.Argv), context.Cause(ctx))
 }
 
 func (c *Client) kill(ctx context.Context, token string) {
-	session, err := c.newSession(ctx)
+	s, err := c.open(ctx)
 	if err != nil {
 		return
 	}
-	stop := context.AfterFunc(ctx, func() { _ = session.Close() })
+	defer s.close()
+	stop := context.AfterFunc(ctx, s.close)
 	defer stop()
-	defer session.Close() //nolint:errcheck // closed by the other side in the good case
-	_ = session.Run(c.asRoot([]string{"sh", "-c", killScript, "sh", tokenName + "=" + token}))
-}
-
-// newSession opens a session; a server that does not answer must not hold us.
-func (c *Client) newSession(ctx context.Context) (*ssh.Session, error) {
-	type opened struct {
-		session *ssh.Session
-		err     error
-	}
-	result := make(chan opened, 1)
-	go func() {
-		session, err := c.conn.NewSession()
-		result <- opened{session, err}
-	}()
-	select {
-	case o := <-result:
-		if o.err != nil {
-			return nil, lost(o.err)
-		}
-		return o.session, nil
-	case <-ctx.Done():
-		go func() {
-			if o := <-result; o.session != nil {
-				_ = o.session.Close()
-			}
-		}()
-		return nil, context.Cause(ctx)
-	}
-}
-
-func mapExit(err error) error {
-	var exit *ssh.ExitError
-	var missing *ssh.ExitMissingError
-	switch {
-	case err == nil:
-		return nil
-	case errors.As(err, &exit) && exit.Signal() != "":
-		return &guest.ExitError{Status: -1, Signal: signalName(exit.Signal())}
-	case errors.As(err, &exit):
-		return &guest.ExitError{Status: exit.ExitStatus()}
-	case errors.As(err, &missing):
-		return fault.Errorf(fault.Guest, "the connection to the guest was lost during the command: %w", err)
-	}
-	return lost(err)
-}
-
-func signalName(name string) string {
-	switch name {
-	case "KILL":
-		return "killed"
-	case "TERM":
-		return "terminated"
-	}
-	return strings.ToLower(name)
-}
-
-func lost(err error) error {
-	return fault.Wrap(fault.Guest, fmt.Errorf("ssh session: %w", err))
-}
-
-// lockedWriter lets two streams share a writer.
-type lockedWriter struct {
-	mu sync.Mutex
-	w  io.Writer
-}
-
-func (l *lockedWriter) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.w.Write(p)
-}
-
-func orDiscard(w io.Writer) io.Writer {
-	if w == nil {
-		return io.Discard
-	}
-	return w
+	_ = s.run(c.asRoot([]string{"sh", "-c", killScript, "sh", tokenName + "=" + token}), guest.Command{})
 }
