@@ -77,6 +77,8 @@ func (a *app) root() *cobra.Command {
 		SilenceUsage:      true,
 		DisableAutoGenTag: true,
 		PersistentPreRunE: func(*cobra.Command, []string) error { return a.checkColour() },
+		Args:              knownCommand,
+		RunE:              func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
 	root.PersistentFlags().StringVar(&a.colour, "color", "auto", "colour the output: auto, always or never")
 	_ = root.RegisterFlagCompletionFunc("color", cobra.FixedCompletions([]string{"auto", "always", "never"}, cobra.ShellCompDirectiveNoFileComp))
@@ -85,7 +87,35 @@ func (a *app) root() *cobra.Command {
 	})
 	root.AddCommand(a.initCommand(), a.validateCommand(), a.planCommand(), a.buildCommand(), a.testCommand(),
 		a.diffCommand(), a.schemaCommand(), a.versionCommand(), a.docsCommand())
+	for _, c := range root.Commands() {
+		c.Args = asInput(c.Args)
+	}
 	return root
+}
+
+// knownCommand refuses what is no command, and offers what was meant.
+func knownCommand(c *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	text := fmt.Sprintf("unknown command %q", args[0])
+	if meant := c.SuggestionsFor(args[0]); len(meant) > 0 {
+		text += "; did you mean " + strings.Join(meant, " or ") + "?"
+	}
+	return fault.Errorf(fault.Input, "%s\nsee: %s --help", text, c.CommandPath())
+}
+
+// asInput says that a wrong number of arguments is the user's to mend.
+func asInput(rule cobra.PositionalArgs) cobra.PositionalArgs {
+	return func(c *cobra.Command, args []string) error {
+		if rule == nil {
+			return nil
+		}
+		if err := rule(c, args); err != nil {
+			return fault.Errorf(fault.Input, "%w\nsee: %s --help", err, c.CommandPath())
+		}
+		return nil
+	}
 }
 
 func (a *app) checkColour() error {
