@@ -12,6 +12,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -219,28 +220,34 @@ func TestArtifactsAreWhatTheySay(t *testing.T) {
 
 // Every small member of every artifact is a golden.
 func TestGoldens(t *testing.T) {
-	each(t, func(t *testing.T, p platforms.Packer) {
-		job := newJob(t)
-		for _, a := range mustPack(t, p, job) {
-			var listing strings.Builder
-			err := reopen(t.Context(), filepath.Join(job.Dir, a.Path), a.Kind, func(m tarball.Member, content io.Reader) error {
-				fmt.Fprintf(&listing, "%s\n", m.Name)
-				if strings.HasSuffix(m.Name, ".vmdk") || strings.HasSuffix(m.Name, ".img") {
-					return nil
-				}
-				text, err := io.ReadAll(content)
-				// What depends on the compressor's version is left out.
-				if m.Name != vagrantbox.SealName && !strings.HasSuffix(m.Name, ".mf") {
-					golden(t, filepath.Join(a.Platform, string(a.Kind), m.Name), text)
-				}
-				return err
-			})
-			if err != nil {
-				t.Error(err)
+	each(t, func(t *testing.T, p platforms.Packer) { goldens(t, p.String(), p) })
+}
+
+func goldens(t *testing.T, folder string, p platforms.Packer) {
+	t.Helper()
+	job := newJob(t)
+	for _, a := range mustPack(t, p, job) {
+		var listing strings.Builder
+		err := reopen(t.Context(), filepath.Join(job.Dir, a.Path), a.Kind, func(m tarball.Member, content io.Reader) error {
+			fmt.Fprintf(&listing, "%s\n", m.Name)
+			if strings.HasSuffix(m.Name, ".vmdk") || strings.HasSuffix(m.Name, ".img") {
+				return nil
 			}
-			golden(t, filepath.Join(a.Platform, string(a.Kind), "members.txt"), []byte(listing.String()))
+			text, err := io.ReadAll(content)
+			// What depends on the compressor's version is left out.
+			text = regexp.MustCompile(`ovf:size="\d+"`).ReplaceAll(text, []byte(`ovf:size="N"`))
+			if m.Name != vagrantbox.SealName && !strings.HasSuffix(m.Name, ".mf") {
+				golden(t, filepath.Join(folder, string(a.Kind), m.Name), text)
+			}
+			return err
+		})
+		if err != nil {
+			t.Error(err)
 		}
-	})
+		if a.Kind != image.QCOW2 {
+			golden(t, filepath.Join(folder, string(a.Kind), "members.txt"), []byte(listing.String()))
+		}
+	}
 }
 
 func golden(t *testing.T, name string, got []byte) {

@@ -12,8 +12,8 @@
 // No guest additions are installed: the kernel's own vboxguest and vboxsf
 // serve. VirtualBox itself is not needed.
 //
-// It refuses arm64, SCSI disks under UEFI, which VirtualBox's firmware does not
-// find, and NVMe under BIOS.
+// It refuses arm64, IDE and SCSI disks under UEFI, which nobody has seen its
+// firmware boot from, and NVMe under BIOS, which cannot.
 package virtualbox
 
 import (
@@ -63,20 +63,17 @@ func (c *Config) Validate(faults template.Faults) {
 	pack.CheckFormats(c.Formats, faults)
 	uefi := c.Firmware == target.UEFI
 	switch c.Controller {
-	case target.LSILogic, target.VirtioSCSI:
+	case target.IDE, target.LSILogic, target.VirtioSCSI:
 		if uefi {
-			faults.Add("controller", "VirtualBox's UEFI does not boot from %s; use ahci or nvme", c.Controller)
+			faults.Add("controller", "VirtualBox's UEFI is not known to boot from %s; use ahci or nvme", c.Controller)
 		}
 	case target.NVMe:
 		if !uefi {
 			faults.Add("controller", "VirtualBox's BIOS does not boot from nvme; use ahci, or firmware: uefi")
 		}
 	}
-	if c.Controller == target.IDE && uefi {
-		faults.Add("controller", "use ahci with firmware: uefi")
-	}
-	if c.Memory > 0 && c.CPUs > 64 {
-		faults.Add("cpus", "VirtualBox takes 64 at most")
+	if most := 64; c.CPUs > most && c.CPUs <= 128 {
+		faults.Add("cpus", "VirtualBox takes %d at most", most)
 	}
 }
 

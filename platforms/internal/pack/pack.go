@@ -72,17 +72,6 @@ func CheckFormats(formats []image.Kind, faults template.Faults) {
 	}
 }
 
-// OneOf refuses a value that is not in the list.
-func OneOf[T ~string](faults template.Faults, field string, value T, known ...T) {
-	if !slices.Contains(known, value) {
-		names := make([]string, len(known))
-		for i, each := range known {
-			names[i] = string(each)
-		}
-		faults.Add(field, "%q is not one of %s", value, strings.Join(names, ", "))
-	}
-}
-
 // Writer writes one form of artifact to the path given: whole, or not at all.
 type Writer struct {
 	Ext     string
