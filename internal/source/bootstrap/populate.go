@@ -2,6 +2,7 @@ package bootstrap
 
 import (
 	"context"
+	"os"
 	"path/filepath"
 	"strings"
 
@@ -42,6 +43,9 @@ func (b *Bootstrap) Populate(ctx context.Context, dir string, task report.Task) 
 	if err != nil {
 		return b.explain(ctx, out, err)
 	}
+	if err := normalize(dir); err != nil {
+		return err
+	}
 	if err := pool.keep(ctx, work); err != nil {
 		task.Warn("the downloaded packages cannot be kept for the next build: %v", err)
 	}
@@ -53,6 +57,23 @@ func (b *Bootstrap) Populate(ctx context.Context, dir string, task report.Task) 
 		task.Note("the package archive has changed since this build began; the tree is the newer one")
 	}
 	b.state = state
+	return nil
+}
+
+// normalize undoes what depends on this machine. apt gives its download folders
+// to its own user only where that user can reach them; inside the image it does
+// so by itself at its first run.
+func normalize(dir string) error {
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return run.Explain(err)
+	}
+	defer root.Close() //nolint:errcheck // only a directory
+	for _, name := range []string{"var/cache/apt/archives/partial", "var/lib/apt/lists/partial"} {
+		if err := ignoreMissing(root.Lchown(name, 0, 0)); err != nil {
+			return run.Explain(err)
+		}
+	}
 	return nil
 }
 
