@@ -24,7 +24,8 @@ func run() int {
 	// Only what is ours decides the modes of the files that we make.
 	syscall.Umask(0o022)
 	return cli.Main(ctx, cli.Process{
-		Args:      os.Args[1:],
+		Argv:      os.Args,
+		Environ:   os.Environ(),
 		LookupEnv: os.LookupEnv,
 		Stdin:     os.Stdin,
 		Stdout:    os.Stdout,

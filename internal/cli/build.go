@@ -11,6 +11,7 @@ import (
 	"github.com/org/imagebuild-action/internal/build"
 	"github.com/org/imagebuild-action/internal/fault"
 	"github.com/org/imagebuild-action/internal/size"
+	"github.com/org/imagebuild-action/internal/userns"
 )
 
 func (a *app) buildCommand() *cobra.Command {
@@ -59,7 +60,7 @@ content manifest. Needs root, or user namespaces with the uidmap package.`,
 			}
 			options.KeepOnError = onError == "keep"
 			options.NoCache = noCache
-			if err := a.becomeRoot(c.Context()); err != nil {
+			if err := userns.Enter(c.Context(), a.Argv, a.Environ); err != nil {
 				return err
 			}
 			options.Report = a.reporter()

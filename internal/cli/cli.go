@@ -21,7 +21,8 @@ import (
 
 // Process is what the operating system gives to a program.
 type Process struct {
-	Args      []string
+	Argv      []string // the program's name and its arguments
+	Environ   []string // as name=value, to start the program anew
 	LookupEnv func(name string) (string, bool)
 	Stdin     io.Reader
 	Stdout    io.Writer
@@ -33,7 +34,7 @@ type Process struct {
 func Main(ctx context.Context, p Process) int {
 	a := &app{Process: p, secrets: &redact.Set{}}
 	root := a.root()
-	root.SetArgs(p.Args)
+	root.SetArgs(p.Argv[1:])
 	root.SetIn(p.Stdin)
 	root.SetOut(p.Stdout)
 	root.SetErr(p.Stderr)

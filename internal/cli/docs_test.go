@@ -50,7 +50,7 @@ func mainly(t *testing.T, args ...string) []byte {
 	t.Helper()
 	var stdout, stderr bytes.Buffer
 	code := cli.Main(t.Context(), cli.Process{
-		Args: args, LookupEnv: func(string) (string, bool) { return "", false },
+		Argv: append([]string{"imagebuild"}, args...), LookupEnv: func(string) (string, bool) { return "", false },
 		Stdin: &bytes.Buffer{}, Stdout: &stdout, Stderr: &stderr,
 	})
 	if code != 0 {

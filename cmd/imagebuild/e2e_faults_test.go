@@ -1,0 +1,219 @@
+package main
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// small is a template over the golden example's source, which the cache holds.
+const small = `name: small
+source:
+  bootstrap:
+    distribution: debian
+    release: %s
+    packages: [linux-image-amd64, openssh-server, sudo, ifupdown, isc-dhcp-client, locales, tzdata]
+disk: {size: %s}
+%s
+platforms: {libvirt: {formats: [qcow2]}}
+`
+
+// mistakes are those that a validation alone cannot see.
+func mistakes(t *testing.T, p *program, base string) {
+	for _, tc := range []struct {
+		name, release, size, steps string
+		args                       []string
+		code                       int
+		pattern                    string
+	}{
+		{
+			"a release that does not exist", "bookwurm", "8GiB", "", nil,
+			2, `bookwurm`,
+		},
+		{
+			"a disk smaller than the tree", "bookworm", "300MiB", "", []string{"--until", "pack"},
+			2, `disk\.size`,
+		},
+		{
+			"a step that fails", "bookworm", "8GiB", "provision:\n  - name: Break\n    shell: |\n      echo the reason\n      exit 7", nil,
+			4, `(?s)step 1 of 1 "Break".*exit status 7.*the reason`,
+		},
+		{
+			"a step that hangs", "bookworm", "8GiB", "provision:\n  - name: Hang\n    shell: sleep 1000 & sleep 1000\n    timeout: 2s", nil,
+			4, `"Hang": timed out after 2s`,
+		},
+		{
+			"an interpreter that is not there", "bookworm", "8GiB", "provision:\n  - shell: {inline: 'print 1', interpreter: /usr/bin/ruby}", nil,
+			4, `ruby`,
+		},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			dir := t.TempDir()
+			writeTemplate(t, dir, tc.release, tc.size, tc.steps)
+			p.run(t, dir, append([]string{"build"}, tc.args...)...).fails(t, tc.code, tc.pattern)
+			if left := leftovers(t, dir, p.cache); len(left) > 0 {
+				t.Errorf("left: %q", left)
+			}
+		})
+	}
+	t.Run("a step that prints 1 GB", func(t *testing.T) {
+		dir := t.TempDir()
+		writeTemplate(t, dir, "bookworm", "8GiB", "provision:\n  - name: Chatter\n    shell: head -c 1000000000 /dev/zero | tr '\\0' x | fold -w 1000; echo the end")
+		o := p.run(t, dir, "build", "--until", "provision").ok(t)
+		if len(o.stderr) > 16<<20 || !strings.Contains(o.stderr, "the end") {
+			t.Errorf("%d bytes were shown", len(o.stderr))
+		}
+	})
+	t.Run("no QEMU", func(t *testing.T) {
+		dir := t.TempDir()
+		writeTemplate(t, dir, "bookworm", "8GiB", "")
+		cmd := p.command(t, dir, nil, "build")
+		cmd.Env = append(cmd.Env, "PATH="+pathWithout(t, "qemu-system-x86_64"))
+		finish(t, cmd).fails(t, 3, `qemu-system-x86_64: command not found; install it`)
+	})
+	t.Run("a full disk", func(t *testing.T) {
+		dir := t.TempDir()
+		writeTemplate(t, dir, "bookworm", "8GiB", "")
+		full := filepath.Join(dir, "full")
+		wrapper := func(size string) []string {
+			return []string{"unshare", "--mount", "sh", "-euc", `mkdir -p "$1"; mount -t tmpfs -o size=` + size + ` tmpfs "$1"; shift; exec "$@"`, "sh", full}
+		}
+		finish(t, p.command(t, dir, wrapper("100M"), "build", "--output", full)).fails(t, 3, `100\.0 MiB free, and a build needs`)
+		// Enough to begin, too little to end: the file system fills up on the way.
+		script := `mkdir -p "$1"; mount -t tmpfs -o size=2300M tmpfs "$1"; (sleep 3; dd if=/dev/zero of="$1/ballast" bs=1M count=2000) 2>/dev/null & shift; "$@"; code=$?; ls -A "$0" >&2; exit $code`
+		cmd := p.command(t, dir, []string{"unshare", "--mount", "sh", "-uc", script, full, full}, "build", "--output", full, "--until", "pack")
+		o := finish(t, cmd)
+		o.fails(t, 3, `no space left on device; free some space`)
+		if names := last(o.stderr, 200); strings.Contains(names, "qcow2\n") || strings.Contains(names, ".work-") {
+			t.Errorf("left in the output folder: %s", names)
+		}
+	})
+	t.Run("no root and no way to become root", func(t *testing.T) {
+		dir := t.TempDir()
+		writeTemplate(t, dir, "bookworm", "8GiB", "")
+		for _, folder := range []string{dir, filepath.Dir(dir), filepath.Dir(p.path), filepath.Dir(filepath.Dir(p.path))} {
+			if err := os.Chmod(folder, 0o755); err != nil { //nolint:gosec // nobody must get in
+				t.Fatal(err)
+			}
+		}
+		finish(t, p.command(t, dir, []string{"setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups"}, "build")).fails(t, 3, `(?i)root|subuid`)
+	})
+	_ = base
+}
+
+func writeTemplate(t *testing.T, dir, release, size, steps string) {
+	t.Helper()
+	if err := os.WriteFile(filepath.Join(dir, "imagebuild.yml"), fmt.Appendf(nil, small, release, size, steps), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// pathWithout makes a folder of links to every program but one.
+func pathWithout(t *testing.T, missing string) string {
+	t.Helper()
+	dir := t.TempDir()
+	for _, from := range []string{"/usr/sbin", "/usr/bin"} {
+		names, err := os.ReadDir(from)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range names {
+			if name.Name() != missing {
+				_ = os.Symlink(filepath.Join(from, name.Name()), filepath.Join(dir, name.Name()))
+			}
+		}
+	}
+	return dir
+}
+
+// killed ends a build by each signal at each stage, looks for leftovers, and
+// lets the next build succeed.
+func killed(t *testing.T, p *program, base string) {
+	dir := filepath.Join(base, "killed")
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	writeTemplate(t, dir, "bookworm", "8GiB", "provision:\n  - name: Daemon\n    shell: (sleep 1000 &) ; echo started; sleep 1000")
+	patient := t.TempDir()
+	writeTemplate(t, patient, "bookworm", "8GiB", "provision:\n  - shell: echo quick")
+	for _, stage := range []struct {
+		name, dir, line string // the signal comes when the log shows line
+		args            []string
+	}{
+		{"source", dir, "extracting archives", []string{"--no-cache"}},
+		{"checkpoint", dir, "==> provision: unpack", nil},
+		{"provision", dir, "| started", nil},
+		{"seal", patient, "==> seal", nil},
+		{"emit", patient, "==> pack: disk", nil},
+		{"pack", patient, "<== pack: disk", nil},
+		{"verify", patient, "booting under", nil},
+	} {
+		for _, signal := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGKILL} {
+			t.Run(stage.name+" "+signal.String(), func(t *testing.T) {
+				out := filepath.Join(stage.dir, "out")
+				cmd := p.command(t, stage.dir, nil, append([]string{"build", "--output", out}, stage.args...)...)
+				log := interrupt(t, cmd, stage.line, signal)
+				if signal != syscall.SIGKILL && (cmd.ProcessState.ExitCode() != 130 || !strings.Contains(log, "cancelled; everything that was begun has been removed")) {
+					t.Errorf("exit code %d, want 130:\n%s", cmd.ProcessState.ExitCode(), last(log, 1500))
+				}
+				var left []string
+				for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
+					if left = leftovers(t, stage.dir, p.cache); len(left) == 0 {
+						break
+					}
+				}
+				if len(left) > 0 {
+					t.Errorf("left behind:\n%s", strings.Join(left, "\n"))
+				}
+				if artifacts, _ := filepath.Glob(filepath.Join(out, "*")); len(artifacts) > 0 {
+					t.Errorf("the output folder holds %v", artifacts)
+				}
+			})
+		}
+	}
+	p.run(t, patient, "build", "--output", filepath.Join(patient, "out"), "--until", "pack").ok(t)
+}
+
+// interrupt starts cmd, sends the signal to it alone when its log shows line,
+// and returns the log when it has ended.
+func interrupt(t *testing.T, cmd *exec.Cmd, line string, signal syscall.Signal) string {
+	t.Helper()
+	stderr, err := cmd.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	var log strings.Builder
+	sent := false
+	reader := bufio.NewReader(stderr)
+	for {
+		text, err := reader.ReadString('\n')
+		log.WriteString(text)
+		if !sent && strings.Contains(text, line) {
+			sent = true
+			if err := cmd.Process.Signal(signal); err != nil {
+				t.Error(err)
+			}
+		}
+		if err != nil {
+			if err != io.EOF {
+				t.Error(err)
+			}
+			break
+		}
+	}
+	_ = cmd.Wait()
+	if !sent {
+		t.Fatalf("the log never showed %q:\n%s", line, last(log.String(), 3000))
+	}
+	return log.String()
+}

@@ -1,0 +1,391 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+// The tests below build real images and boot them. They run in order and
+// share one cache, so that what is told about a warm cache is true.
+
+// program is the built binary with its cache.
+type program struct {
+	path  string
+	cache string
+}
+
+// outcome is how one run of the program went.
+type outcome struct {
+	stdout, stderr string
+	code           int
+	maxRSS         int64 // bytes; of the program or any of its children
+}
+
+func newProgram(t *testing.T) *program {
+	t.Helper()
+	if os.Getenv("IMAGEBUILD_E2E") == "" {
+		t.Skip("builds and boots real images: set IMAGEBUILD_E2E=1, or run make test")
+	}
+	if os.Geteuid() != 0 {
+		t.Fatal("IMAGEBUILD_E2E needs root")
+	}
+	p := &program{path: filepath.Join(t.TempDir(), "imagebuild"), cache: filepath.Join(t.TempDir(), "cache")}
+	if out, err := exec.Command("go", "build", "-trimpath", "-o", p.path, ".").CombinedOutput(); err != nil {
+		t.Fatalf("go build: %v\n%s", err, out)
+	}
+	return p
+}
+
+// command prepares a run; wrapper, if any, stands before the program.
+func (p *program) command(t *testing.T, dir string, wrapper []string, args ...string) *exec.Cmd {
+	argv := append(append(slices.Clone(wrapper), p.path), args...)
+	cmd := exec.CommandContext(t.Context(), argv[0], argv[1:]...)
+	cmd.Dir = dir
+	cmd.Env = append(os.Environ(), "IMAGEBUILD_CACHE="+p.cache)
+	return cmd
+}
+
+func (p *program) run(t *testing.T, dir string, args ...string) outcome {
+	t.Helper()
+	return finish(t, p.command(t, dir, nil, args...))
+}
+
+func finish(t *testing.T, cmd *exec.Cmd) outcome {
+	t.Helper()
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	err := cmd.Run()
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		t.Fatal(err)
+	}
+	usage, _ := cmd.ProcessState.SysUsage().(*syscall.Rusage)
+	return outcome{stdout.String(), stderr.String(), cmd.ProcessState.ExitCode(), usage.Maxrss << 10}
+}
+
+// ok fails the test unless the run succeeded.
+func (o outcome) ok(t *testing.T) outcome {
+	t.Helper()
+	if o.code != 0 {
+		t.Fatalf("exit code %d:\n%s", o.code, last(o.stderr, 4000))
+	}
+	return o
+}
+
+// fails demands an exit code and a message.
+func (o outcome) fails(t *testing.T, code int, pattern string) {
+	t.Helper()
+	if o.code != code {
+		t.Errorf("exit code %d, want %d:\n%s", o.code, code, last(o.stderr, 3000))
+	}
+	if !regexp.MustCompile(pattern).MatchString(o.stderr) {
+		t.Errorf("stderr does not match %q:\n%s", pattern, last(o.stderr, 3000))
+	}
+}
+
+func last(text string, n int) string { return text[max(0, len(text)-n):] }
+
+// result is what the tests look at in result.json.
+type result struct {
+	Seconds   float64
+	Artifacts []struct{ Name, Kind, Platform, SHA256 string }
+	Verified  []struct {
+		Artifact string
+		Tests    []struct{ Name, Error string }
+	}
+	Trees []struct {
+		SHA256   string
+		Manifest string
+		Steps    []struct {
+			Name    string
+			Seconds float64
+			Cached  bool
+		}
+	}
+	Stages []struct {
+		Stage   string
+		Seconds float64
+	}
+}
+
+func readResult(t *testing.T, out string) result {
+	t.Helper()
+	var r result
+	text, err := os.ReadFile(filepath.Join(out, "result.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal(text, &r); err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// checkout copies the example as a user's clone would have it.
+func checkout(t *testing.T, dir string) string {
+	t.Helper()
+	if err := os.CopyFS(dir, os.DirFS("../../examples/golden")); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+func replace(t *testing.T, file, old, with string) {
+	t.Helper()
+	text, err := os.ReadFile(file)
+	if err != nil || !bytes.Contains(text, []byte(old)) {
+		t.Fatalf("%s does not hold %q: %v", file, old, err)
+	}
+	if err := os.WriteFile(file, bytes.Replace(text, []byte(old), []byte(with), 1), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestE2E is the life of the golden example.
+func TestE2E(t *testing.T) {
+	p := newProgram(t)
+	base := t.TempDir()
+	golden := checkout(t, filepath.Join(base, "Bilder für alle", "golden"))
+	out := filepath.Join(base, "out one")
+
+	built := t.Run("three platforms from one template, booted", func(t *testing.T) {
+		o := p.run(t, golden, "build", "--output", out, "--version", "1.2.3").ok(t)
+		r := readResult(t, out)
+		if len(r.Artifacts) != 6 || len(r.Verified) != 6 {
+			t.Fatalf("%d artifacts, %d booted, want 6 of both", len(r.Artifacts), len(r.Verified))
+		}
+		for _, v := range r.Verified {
+			if len(v.Tests) != 6 {
+				t.Errorf("%s: %d tests ran, want 6", v.Artifact, len(v.Tests))
+			}
+			for _, test := range v.Tests {
+				if test.Error != "" {
+					t.Errorf("%s: %s: %s", v.Artifact, test.Name, test.Error)
+				}
+			}
+		}
+		// Every boot is a machine of its own.
+		for _, what := range []string{"machine-id", "host-key"} {
+			ids := regexp.MustCompile(`\| `+what+` (\S+)`).FindAllStringSubmatch(o.stderr, -1)
+			seen := map[string]bool{}
+			for _, id := range ids {
+				seen[id[1]] = true
+			}
+			if len(ids) != 6 || len(seen) != 6 {
+				t.Errorf("%s: %d seen in 6 boots, %d different ones", what, len(ids), len(seen))
+			}
+		}
+		sums := exec.Command("sha256sum", "--check", "--strict", "SHA256SUMS")
+		sums.Dir = out
+		if text, err := sums.CombinedOutput(); err != nil {
+			t.Errorf("sha256sum: %v\n%s", err, text)
+		}
+		t.Logf("%.0f s: %v", r.Seconds, r.Stages)
+	})
+	if !built {
+		return
+	}
+	t.Run("Vagrant takes the boxes", func(t *testing.T) { vagrantTakes(t, out) })
+	t.Run("one damaged byte is refused", func(t *testing.T) { damaged(t, p, out) })
+	t.Run("the same bytes from scratch elsewhere", func(t *testing.T) { again(t, p, base, out) })
+	t.Run("what differs is named", func(t *testing.T) { differs(t, p, base, out) })
+	t.Run("mistakes", func(t *testing.T) { mistakes(t, p, base) })
+	t.Run("memory does not grow with the disk", func(t *testing.T) { memory(t, p, base) })
+	t.Run("killed at every stage", func(t *testing.T) { killed(t, p, base) })
+}
+
+func vagrantTakes(t *testing.T, out string) {
+	if _, err := exec.LookPath("vagrant"); err != nil {
+		if os.Getenv("REQUIRE_TOOLS") != "" {
+			t.Fatal(err)
+		}
+		t.Skip("vagrant is not installed")
+	}
+	home := t.TempDir()
+	vagrant := func(args ...string) string {
+		cmd := exec.CommandContext(t.Context(), "vagrant", args...)
+		cmd.Dir = home
+		cmd.Env = append(os.Environ(), "VAGRANT_HOME="+home, "VAGRANT_CHECKPOINT_DISABLE=1")
+		text, err := cmd.CombinedOutput()
+		if err != nil {
+			t.Fatalf("vagrant %v: %v\n%s", args, err, text)
+		}
+		return string(text)
+	}
+	for _, platform := range []string{"virtualbox", "vmware", "libvirt"} {
+		vagrant("box", "add", "--name", "golden", filepath.Join(out, "golden-1.2.3-"+platform+"-amd64.box"))
+	}
+	list := vagrant("box", "list")
+	for _, provider := range []string{"virtualbox", "vmware_desktop", "libvirt"} {
+		if !strings.Contains(list, "("+provider+",") {
+			t.Errorf("vagrant box list does not show %s:\n%s", provider, list)
+		}
+	}
+}
+
+func damaged(t *testing.T, p *program, out string) {
+	for _, name := range []string{"golden-1.2.3-libvirt-amd64.box", "golden-1.2.3-vmware-amd64.box", "golden-1.2.3-virtualbox-amd64.ova"} {
+		text, err := os.ReadFile(filepath.Join(out, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		copied := filepath.Join(t.TempDir(), name)
+		text[len(text)/3] ^= 1
+		if err := os.WriteFile(copied, text, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		p.run(t, out, "test", copied).fails(t, 2, name)
+	}
+}
+
+// again builds without any checkpoint, from another folder, under another
+// umask and with the clock of every tool that the build calls set forward.
+func again(t *testing.T, p *program, base, out string) {
+	golden := checkout(t, filepath.Join(base, "elsewhere"))
+	second := filepath.Join(base, "out two")
+	clock := filepath.Join(t.TempDir(), "ld.so.preload")
+	library, err := filepath.Glob("/usr/lib/*/faketime/libfaketime.so.1")
+	if err != nil || len(library) == 0 {
+		t.Fatalf("libfaketime is not installed: %v", err)
+	}
+	for file, text := range map[string]string{clock: library[0] + "\n", clock + ".rc": "+9h\n"} {
+		if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	wrapper := []string{"unshare", "--mount", "sh", "-euc", `touch /etc/ld.so.preload /etc/faketimerc
+mount --bind "$1" /etc/ld.so.preload; mount --bind "$1.rc" /etc/faketimerc
+umask 077; shift; exec "$@"`, "sh", clock}
+	finish(t, p.command(t, golden, wrapper, "build", "--output", second, "--version", "1.2.3", "--no-cache", "--until", "pack")).ok(t)
+	names, err := filepath.Glob(filepath.Join(out, "golden-*"))
+	if err != nil || len(names) != 7 {
+		t.Fatalf("%v, %v", names, err)
+	}
+	for _, name := range append(names, filepath.Join(out, "plan.json"), filepath.Join(out, "SHA256SUMS")) {
+		if text, err := exec.Command("cmp", name, filepath.Join(second, filepath.Base(name))).CombinedOutput(); err != nil {
+			t.Errorf("%v: %s", err, text)
+		}
+	}
+	if t.Failed() {
+		t.Log(p.run(t, base, "diff", manifestOf(t, out), manifestOf(t, second)).stdout)
+	}
+}
+
+func manifestOf(t *testing.T, out string) string {
+	t.Helper()
+	names, err := filepath.Glob(filepath.Join(out, "*.manifest.json.zst"))
+	if err != nil || len(names) != 1 {
+		t.Fatalf("manifests in %s: %v, %v", out, names, err)
+	}
+	return names[0]
+}
+
+// differs changes the last step: everything before it comes from the cache,
+// and the difference is named.
+func differs(t *testing.T, p *program, base, out string) {
+	golden := checkout(t, filepath.Join(base, "changed"))
+	replace(t, filepath.Join(golden, "imagebuild.yml"), `LANG=C.UTF-8`, `LANG=C`)
+	changed := filepath.Join(base, "out changed")
+	p.run(t, golden, "build", "--output", changed, "--version", "1.2.3", "--until", "pack").ok(t)
+	steps := readResult(t, changed).Trees[0].Steps
+	for i, step := range steps {
+		if step.Cached != (i < len(steps)-1) {
+			t.Errorf("step %q: cached is %v", step.Name, step.Cached)
+		}
+	}
+	r := readResult(t, changed)
+	t.Logf("warm rebuild after a changed last step: %.1f s: %v", r.Seconds, r.Stages)
+	o := p.run(t, base, "diff", manifestOf(t, out), manifestOf(t, changed)).ok(t)
+	if want := regexp.MustCompile(`(?m)^path etc/default/locale: .*$`); strings.Count(o.stdout, "\n") != 1 || !want.MatchString(o.stdout) {
+		t.Errorf("diff says:\n%s", o.stdout)
+	}
+}
+
+// memory builds for a small and a large disk.
+func memory(t *testing.T, p *program, base string) {
+	for _, size := range []string{"4GiB", "40GiB"} {
+		golden := checkout(t, filepath.Join(base, "disk "+size))
+		replace(t, filepath.Join(golden, "imagebuild.yml"), "disk: {size: 8GiB}", "disk: {size: "+size+"}")
+		out := filepath.Join(base, "out "+size)
+		o := p.run(t, golden, "build", "--output", out, "--until", "pack").ok(t)
+		t.Logf("%s disk: at most %d MiB resident in any one process", size, o.maxRSS>>20)
+		if o.maxRSS > 512<<20 {
+			t.Errorf("%s disk: %d MiB of memory, want less than 512", size, o.maxRSS>>20)
+		}
+		if err := os.RemoveAll(out); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// leftovers lists what a build could have left behind: files in its folders,
+// processes that name them, mounts and loop devices.
+func leftovers(t *testing.T, dirs ...string) []string {
+	t.Helper()
+	var found []string
+	for _, dir := range dirs {
+		err := filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
+			if errors.Is(err, fs.ErrNotExist) {
+				return nil // it is going at this moment
+			}
+			name := entry.Name()
+			if strings.HasSuffix(name, ".part") || strings.HasPrefix(name, ".work-") || strings.HasPrefix(name, "tree-") || strings.HasPrefix(name, "new-") || strings.HasPrefix(name, "bootstrap-") {
+				found = append(found, path)
+				if entry.IsDir() {
+					return fs.SkipDir
+				}
+			}
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		mounts, err := os.ReadFile("/proc/self/mountinfo")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for line := range strings.Lines(string(mounts)) {
+			if strings.Contains(line, strings.ReplaceAll(dir, " ", `\040`)) {
+				found = append(found, "mount "+line)
+			}
+		}
+		loops, _ := filepath.Glob("/sys/block/loop*/loop/backing_file")
+		for _, loop := range loops {
+			if backing, _ := os.ReadFile(loop); strings.HasPrefix(string(backing), dir) {
+				found = append(found, "loop device of "+string(backing))
+			}
+		}
+		found = append(found, processes(dir)...)
+	}
+	return found
+}
+
+// processes lists those that have dir in their arguments, their root or their
+// working folder.
+func processes(dir string) []string {
+	var found []string
+	entries, _ := filepath.Glob("/proc/[0-9]*")
+	for _, entry := range entries {
+		if entry == fmt.Sprintf("/proc/%d", os.Getpid()) {
+			continue
+		}
+		argv, _ := os.ReadFile(entry + "/cmdline")
+		root, _ := os.Readlink(entry + "/root")
+		cwd, _ := os.Readlink(entry + "/cwd")
+		if bytes.Contains(argv, []byte(dir)) || strings.HasPrefix(root, dir) || strings.HasPrefix(cwd, dir) {
+			found = append(found, "process "+strings.ReplaceAll(string(argv), "\x00", " "))
+		}
+	}
+	return found
+}
