@@ -47,7 +47,11 @@ func (b *Bootstrap) fetchState(ctx context.Context) (state string, err error) {
 		return "", err
 	}
 	out = &output{}
-	update := []string{"apt-get", "update", "--error-on=any"}
+	// Without a network this must end soon: there may be a tree in a cache.
+	update := []string{"apt-get", "update", "--error-on=any", "-oAcquire::Retries=1"}
+	for _, scheme := range []string{"http", "https"} {
+		update = append(update, "-oAcquire::"+scheme+"::Timeout=15")
+	}
 	for _, target := range []string{"Packages", "Translations"} {
 		update = append(update, "-oAcquire::IndexTargets::deb::"+target+"::DefaultEnabled=false")
 	}

@@ -96,3 +96,25 @@ func TestNoSuchPackage(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestKeyWithoutNetwork asks a mirror that nobody serves.
+func TestKeyWithoutNetwork(t *testing.T) {
+	e2e(t)
+	cache := t.TempDir()
+	offline := func(c *Config) { c.Mirror = "http://127.0.0.1:9/debian" }
+	b := open(t, cache, offline)
+	if _, err := b.Key(t.Context()); fault.KindOf(err) != fault.Remote {
+		t.Error(err)
+	}
+	identity, err := b.identity(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := remember(filepath.Join(cache, "bootstrap", identity+".state"), "of last week"); err != nil {
+		t.Fatal(err)
+	}
+	key, err := open(t, cache, offline).Key(t.Context())
+	if err != nil || key != digest(identity, "of last week") {
+		t.Errorf("%s, %v", key, err)
+	}
+}

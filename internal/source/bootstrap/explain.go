@@ -34,6 +34,9 @@ type output struct {
 const maxErrors = 100
 
 func (o *output) line(text string) {
+	if chatter.MatchString(text) {
+		return
+	}
 	if o.task != nil {
 		o.task.Line(text)
 	}
@@ -61,6 +64,9 @@ func (o *output) Write(p []byte) (int, error) {
 	o.partial = text[:min(len(text), run.MaxLine)]
 	return len(p), nil
 }
+
+// chatter is what apt says about how it calls dpkg.
+var chatter = regexp.MustCompile(`^(/usr/bin/)?dpkg --status-fd|^Chrooting into |^\(Reading database`)
 
 var errorLine = regexp.MustCompile(`^(E:|W:|Err:|dpkg: error|dpkg-deb: error|tar: |cp: |  |mkdir: |Errors were| The following signatures)|No space left|cannot be executed`)
 

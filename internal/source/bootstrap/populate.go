@@ -41,6 +41,9 @@ func (b *Bootstrap) Populate(ctx context.Context, dir string, task report.Task) 
 	err = run.Run(ctx, run.Spec{Argv: argv, Env: b.environ(work), Stdout: lines, Stderr: lines, Group: true})
 	_ = lines.Close()
 	if err != nil {
+		if names, readErr := os.ReadFile(filepath.Join(work, "pkgnames")); readErr == nil {
+			out.pkgnames = strings.Fields(string(names))
+		}
 		return b.explain(ctx, out, err)
 	}
 	if err := normalize(dir); err != nil {

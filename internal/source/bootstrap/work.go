@@ -52,7 +52,7 @@ func (b *Bootstrap) fillWorkDir(ctx context.Context, dir string) error {
 	if files["apt.conf"], err = b.network(ctx); err != nil {
 		return err
 	}
-	for _, sub := range []string{"debs", "sources"} {
+	for _, sub := range []string{"debs", "sources", "tmp"} {
 		if err := os.Mkdir(filepath.Join(dir, sub), 0o755); err != nil {
 			return run.Explain(err)
 		}
@@ -175,7 +175,11 @@ func (b *Bootstrap) packages() []string {
 
 // environ is what mmdebstrap and the hooks get.
 func (b *Bootstrap) environ(work string, extra ...string) []string {
-	env := []string{"IMAGEBUILD_WORK=" + work, "SOURCE_DATE_EPOCH=" + strconv.FormatInt(b.request.Epoch.Unix(), 10)}
+	env := []string{
+		"IMAGEBUILD_WORK=" + work,
+		"TMPDIR=" + filepath.Join(work, "tmp"), // so that what a killed mmdebstrap leaves goes with the folder
+		"SOURCE_DATE_EPOCH=" + strconv.FormatInt(b.request.Epoch.Unix(), 10),
+	}
 	return run.Environ(append(env, extra...)...)
 }
 
