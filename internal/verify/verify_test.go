@@ -21,12 +21,12 @@ import (
 	"github.com/org/imagebuild-action/internal/vm"
 )
 
-// bootSector is a disk of one sector that writes text to the serial port and
+// bootSector is a small disk whose first sector writes text to the serial port and
 // halts.
 func bootSector(t *testing.T, text string) string {
 	t.Helper()
 	code := []byte{0xbe, 0x11, 0x7c, 0xba, 0xf8, 0x03, 0xac, 0x84, 0xc0, 0x74, 0x03, 0xee, 0xeb, 0xf8, 0xf4, 0xeb, 0xfd}
-	sector := make([]byte, 512)
+	sector := make([]byte, 1<<20)
 	copy(sector, append(code, text...))
 	sector[510], sector[511] = 0x55, 0xaa
 	path := filepath.Join(t.TempDir(), "it's a disk.raw")
@@ -38,6 +38,9 @@ func bootSector(t *testing.T, text string) string {
 
 func emulator(t *testing.T) {
 	t.Helper()
+	if testing.Short() || os.Getenv("IMAGEBUILD_E2E") == "" {
+		t.Skip("set IMAGEBUILD_E2E=1 to start QEMU")
+	}
 	if _, err := exec.LookPath(vm.Binary); err != nil {
 		if os.Getenv("REQUIRE_TOOLS") == "1" {
 			t.Fatal(err)
