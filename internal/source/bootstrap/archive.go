@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/org/imagebuild-action/internal/fault"
 	"github.com/org/imagebuild-action/internal/run"
 )
 
@@ -94,13 +95,14 @@ func (b *Bootstrap) stateOf(dir string) (string, error) {
 	}
 	slices.Sort(names)
 	var state strings.Builder
+	seen := map[string]bool{}
 	for _, name := range names {
 		data, err := os.ReadFile(name)
 		if err != nil {
 			return "", run.Explain(err)
 		}
 		fmt.Fprintf(&state, "%s\n", filepath.Base(name))
-		lines := packageLists(string(data), b.request.Arch)
+		lines := packageLists(string(data), b.request.Arch, b.components(), seen)
 		if len(lines) == 0 {
 			sum := sha256.Sum256(data)
 			lines = []string{hex.EncodeToString(sum[:])}
@@ -112,13 +114,27 @@ func (b *Bootstrap) stateOf(dir string) (string, error) {
 	if state.Len() == 0 {
 		return "", fmt.Errorf("apt left no release file")
 	}
+	for _, component := range b.config.Components {
+		if !seen[component] {
+			return "", fault.Errorf(fault.Input, "%s", b.noComponent(nil, []string{"", component}))
+		}
+	}
 	return state.String(), nil
 }
 
+// components are those of the release and of all further repositories.
+func (b *Bootstrap) components() []string {
+	all := slices.Clone(b.config.Components)
+	for _, r := range b.config.Repositories {
+		all = append(all, r.Components...)
+	}
+	return all
+}
+
 // packageLists returns the SHA256 lines of a release file that name the
-// uncompressed package lists of arch (Debian's repository format, "Release"
-// files).
-func packageLists(release, arch string) []string {
+// uncompressed package lists of arch in the components, and marks the
+// components that it has (Debian's repository format, "Release" files).
+func packageLists(release, arch string, components []string, seen map[string]bool) []string {
 	var found []string
 	inside := false
 	scanner := bufio.NewScanner(strings.NewReader(release))
@@ -133,7 +149,9 @@ func packageLists(release, arch string) []string {
 			continue
 		}
 		name := fields[2]
-		if name == "Packages" || strings.HasSuffix(name, "/binary-"+arch+"/Packages") || strings.HasSuffix(name, "/binary-all/Packages") {
+		component, list, _ := strings.Cut(name, "/binary-")
+		if name == "Packages" || slices.Contains(components, component) && (list == arch+"/Packages" || list == "all/Packages") {
+			seen[component] = true
 			found = append(found, fields[0]+" "+name)
 		}
 	}

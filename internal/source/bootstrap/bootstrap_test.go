@@ -116,18 +116,21 @@ SHA256:
  aaaa 10 main/binary-amd64/Packages
  bbbb 10 main/binary-amd64/Packages.xz
  cccc 10 main/binary-arm64/Packages
- dddd 10 contrib/binary-all/Packages
+ dddd 10 main/binary-all/Packages
+ ffff 10 contrib/binary-amd64/Packages
+ 9999 10 main/debian-installer/binary-amd64/Packages
 SHA512:
  eeee 10 main/binary-amd64/Packages
 `
 
 func TestPackageLists(t *testing.T) {
-	want := []string{"aaaa main/binary-amd64/Packages", "dddd contrib/binary-all/Packages"}
-	if got := packageLists(release, "amd64"); !slices.Equal(got, want) {
-		t.Errorf("%q", got)
+	want := []string{"aaaa main/binary-amd64/Packages", "dddd main/binary-all/Packages"}
+	seen := map[string]bool{}
+	if got := packageLists(release, "amd64", []string{"main", "universe"}, seen); !slices.Equal(got, want) || !seen["main"] || seen["universe"] {
+		t.Errorf("%q, %v", got, seen)
 	}
 	signedAnew := strings.Replace(release, "01 Nov", "02 Nov", 1)
-	b := Open(New(), Request{Arch: "amd64"})
+	b := Open(&Config{Distribution: "debian", Release: "x", Repositories: []Repository{{Components: []string{"main"}}}}, Request{Arch: "amd64"})
 	var states []string
 	for _, text := range []string{release, signedAnew, strings.Replace(release, "aaaa", "ffff", 1), "no lists"} {
 		dir := t.TempDir()
@@ -145,6 +148,14 @@ func TestPackageLists(t *testing.T) {
 	}
 	if _, err := b.stateOf(t.TempDir()); err == nil {
 		t.Error("no release file is a state")
+	}
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "a_Release"), []byte(release), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	b.config.Components = []string{"main", "mian"}
+	if _, err := b.stateOf(dir); fault.KindOf(err) != fault.Input || !strings.Contains(err.Error(), `"mian"`) {
+		t.Error(err)
 	}
 }
 
@@ -180,7 +191,7 @@ func FuzzArmor(f *testing.F) {
 
 func FuzzPackageLists(f *testing.F) {
 	f.Add(release)
-	f.Fuzz(func(t *testing.T, text string) { packageLists(text, "amd64") })
+	f.Fuzz(func(t *testing.T, text string) { packageLists(text, "amd64", []string{"main"}, map[string]bool{}) })
 }
 
 func TestMeant(t *testing.T) {
