@@ -43,7 +43,7 @@ oracles: build
 
 bench: build
 	.ci/setup build test
-	bench/vmdk.sh
+	bench/vmdk
 
 lint: bin/golangci-lint
 	bin/golangci-lint fmt --diff

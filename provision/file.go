@@ -150,7 +150,7 @@ func (f *File) put(ctx context.Context, g guest.Guest, e entry) error {
 	if err != nil {
 		return fault.Wrap(fault.Input, err)
 	}
-	defer in.Close() //nolint:errcheck // read-only
+	defer in.Close()
 	mode := uint32(fileMode)
 	if e.mode&0o100 != 0 {
 		mode = execMode

@@ -38,7 +38,8 @@ func mistakes(t *testing.T, p *program, base string) {
 			2, `bookwurm`,
 		},
 		{
-			"a disk smaller than the tree", "bookworm", "300MiB", "", []string{"--until", "pack"},
+			"a disk smaller than the tree", "bookworm", "300MiB", "",
+			[]string{"--until", "pack"},
 			2, `disk\.size`,
 		},
 		{

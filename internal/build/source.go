@@ -80,7 +80,7 @@ func (b *builder) populate(ctx context.Context, t *builtTree, src source.TreeSou
 	if t.sourceKey, err = src.Key(ctx); err != nil {
 		return err
 	}
-	return report.Do(task, "keep the source", func(task report.Task) error {
+	return report.Do(task, "keep the source", func(report.Task) error {
 		made := tree.Dir(dir)
 		epoch, err := newestBefore(ctx, made, start)
 		if err != nil {

@@ -167,7 +167,7 @@ func (c *Chroot) start(ctx context.Context, mode string, command guest.Command) 
 	if err != nil {
 		return nil, fault.Wrap(fault.Environment, err)
 	}
-	defer r.Close() //nolint:errcheck // read-only
+	defer r.Close()
 	stdin := command.Stdin
 	if stdin == nil {
 		stdin = strings.NewReader("")

@@ -95,7 +95,7 @@ func bothModes(t *testing.T, fn func(t *testing.T, root string, c *chroot.Chroot
 func TestRunInside(t *testing.T) {
 	t.Setenv("SECRET_OF_THE_HOST", "x")
 	t.Setenv("TMPDIR", t.TempDir())
-	bothModes(t, func(t *testing.T, root string, c *chroot.Chroot) {
+	bothModes(t, func(t *testing.T, _ string, c *chroot.Chroot) {
 		for _, each := range []struct{ script, want string }{
 			{"id -u", "0"},
 			{"pwd; cd /etc && cat passwd | head -n1", "/\nroot:x:0:0:root:/root:/bin/sh"},
@@ -114,7 +114,7 @@ func TestRunInside(t *testing.T) {
 }
 
 func TestCommand(t *testing.T) {
-	bothModes(t, func(t *testing.T, root string, c *chroot.Chroot) {
+	bothModes(t, func(t *testing.T, _ string, c *chroot.Chroot) {
 		var out, errOut bytes.Buffer
 		value := "it's \"a\" $b `c`\nand \\ more"
 		err := c.Run(t.Context(), guest.Command{
@@ -153,7 +153,7 @@ func TestNothingOutlivesARun(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		err := c.Run(ctx, guest.Command{
 			Argv:   []string{"sh", "-c", "setsid sleep 1003 & trap '' TERM INT; echo started; while :; do sleep 1000; done"},
-			Stdout: writerFunc(func(p []byte) { cancel() }),
+			Stdout: writerFunc(func([]byte) { cancel() }),
 		})
 		if !errors.Is(err, context.Canceled) {
 			t.Errorf("got %v", err)

@@ -29,7 +29,7 @@ func (c *Chroot) Put(ctx context.Context, file guest.File, content io.Reader) (e
 	if err != nil {
 		return fmt.Errorf("put %s: %w", file.Path, err)
 	}
-	defer parent.Close() //nolint:errcheck // a directory
+	defer parent.Close()
 	var stat unix.Stat_t
 	if unix.Fstatat(fd(parent), name, &stat, unix.AT_SYMLINK_NOFOLLOW) == nil && stat.Mode&unix.S_IFMT == unix.S_IFDIR {
 		return fault.Errorf(fault.Input, "put %s: it is a directory in the image; name the file", file.Path)
@@ -69,13 +69,13 @@ func (c *Chroot) Get(ctx context.Context, name string, to io.Writer) error {
 	if err != nil {
 		return fmt.Errorf("get %s: %w", name, err)
 	}
-	defer parent.Close() //nolint:errcheck // a directory
+	defer parent.Close()
 	n, err := unix.Openat(fd(parent), base, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return fmt.Errorf("get %s: %w", name, err)
 	}
 	f := os.NewFile(uintptr(n), name)
-	defer f.Close() //nolint:errcheck // read-only
+	defer f.Close()
 	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
 		return errors.Join(fmt.Errorf("get %s: not a regular file in the image", name), err)
 	}

@@ -88,7 +88,7 @@ func (c *Chroot) placePolicy() error {
 	if err != nil {
 		return err
 	}
-	defer parent.Close() //nolint:errcheck // a directory
+	defer parent.Close()
 	if exists(parent, name) {
 		if !c.plain {
 			return nil // the set-up script mounts ours over it

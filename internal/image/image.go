@@ -86,14 +86,13 @@ const (
 
 // Artifact is one result of a build.
 type Artifact struct {
-	Name       string `json:"name"`                // file name, or the remote object's name
-	Kind       Kind   `json:"kind"`                //
-	Platform   string `json:"platform"`            // target, as "virtualbox"
-	Arch       string `json:"arch"`                // Debian spelling: amd64, arm64
-	Path       string `json:"path,omitempty"`      // local file, relative to the output folder
-	Reference  string `json:"reference,omitempty"` // remote id, as "ami-0abc"
-	SizeBytes  int64  `json:"size_bytes"`          //
-	SHA256     string `json:"sha256,omitempty"`    // of the file, lower-case hex
-	DiskSHA256 string `json:"disk_sha256"`         // of the virtual disk's content, lower-case hex
-	Variant    string `json:"variant,omitempty"`   // which declared overlay the disk carries; empty for the canonical disk
+	Name      string `json:"name"`                // file name, or the remote object's name
+	Kind      Kind   `json:"kind"`                //
+	Platform  string `json:"platform"`            // target, as "virtualbox"
+	Arch      string `json:"arch"`                // Debian spelling: amd64, arm64
+	Path      string `json:"path,omitempty"`      // local file, relative to the output folder
+	Reference string `json:"reference,omitempty"` // remote id, as "ami-0abc"
+	SizeBytes int64  `json:"size_bytes"`          //
+	SHA256    string `json:"sha256,omitempty"`    // of the file, lower-case hex
+	Variant   string `json:"variant,omitempty"`   // which declared overlay the disk carries; empty for the canonical disk
 }

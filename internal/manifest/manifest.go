@@ -149,12 +149,12 @@ func (s *scanner) entry(e *image.Entry, content io.Reader) error {
 // read reads a file to its end, and what is in it if it is one of those that
 // the manifest describes.
 func (s *scanner) read(e *image.Entry, content io.Reader) (err error) {
-	switch {
-	case e.Path == "var/lib/dpkg/status":
+	switch e.Path {
+	case "var/lib/dpkg/status":
 		s.packages, err = readStatus(content)
-	case e.Path == "etc/passwd":
+	case "etc/passwd":
 		s.accounts, err = guest.ReadAccounts(content)
-	case e.Path == "etc/group":
+	case "etc/group":
 		s.groups, err = guest.ReadGroups(content)
 	}
 	if err != nil {

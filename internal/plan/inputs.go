@@ -109,7 +109,7 @@ func readFile(ctx context.Context, name string) (Input, error) {
 	if err != nil {
 		return Input{}, fault.Wrap(fault.Input, err)
 	}
-	defer f.Close() //nolint:errcheck // read only
+	defer f.Close()
 	info, err := f.Stat()
 	if err != nil {
 		return Input{}, fault.Wrap(fault.Input, err)

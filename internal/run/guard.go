@@ -30,7 +30,7 @@ func guard(script, argument string) (release func(), err error) {
 	if err != nil {
 		return nil, fault.Wrap(fault.Environment, fmt.Errorf("guard pipe: %w", err))
 	}
-	defer r.Close()                                                            //nolint:errcheck // the child has its own copy
+	defer r.Close()
 	cmd := exec.Command("/bin/sh", "-c", script, "imagebuild-guard", argument) //nolint:noctx // it must outlive every context
 	cmd.Stdin = r
 	cmd.Env = Environ()

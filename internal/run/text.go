@@ -99,7 +99,8 @@ func Quote(argv []string) string {
 }
 
 func needsQuoting(r rune) bool {
-	return !('a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || strings.ContainsRune("@%+=:,./-_", r))
+	safe := 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || strings.ContainsRune("@%+=:,./-_", r)
+	return !safe
 }
 
 // Environ is the environment that children get: a fixed PATH, locale and home,

@@ -60,7 +60,7 @@ func (f Findings) Error() string {
 }
 
 // Is makes errors.Is find the package's sentinel.
-func (f Findings) Is(target error) bool { return target == errSecrets } //nolint:errorlint // a sentinel of this package
+func (f Findings) Is(target error) bool { return target == errSecrets }
 
 func scan(ctx context.Context, t image.Tree, allow []string) error {
 	var found Findings

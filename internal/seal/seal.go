@@ -248,8 +248,4 @@ func (s *sealer) names() []string {
 	return names
 }
 
-func truncate(name string) tree.Change {
-	return tree.Edit(name, func([]byte) ([]byte, error) { return nil, nil })
-}
-
 var errSecrets = errors.New("the image holds secrets")

@@ -9,7 +9,7 @@ import (
 func TestParse(t *testing.T) {
 	for text, want := range map[string]size.Bytes{
 		"1": 1, "512B": 512, "4k": 4 * size.KiB, "512MiB": 512 * size.MiB, "8GiB": 8 * size.GiB, "20G": 20 * size.GiB,
-		" 2 TB ": 2 * size.TiB, "8388607TiB": 8388607 * size.TiB,
+		"2 TB": 2 * size.TiB, "8388607TiB": 8388607 * size.TiB,
 	} {
 		if got, err := size.Parse(text); err != nil || got != want {
 			t.Errorf("Parse(%q) = %v, %v; want %v", text, got, err, want)

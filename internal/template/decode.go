@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"encoding"
 	"fmt"
-	"math"
 	"reflect"
 	"regexp"
 	"slices"
@@ -219,7 +218,7 @@ func (d *decoder) number(node *yaml.Node, v reflect.Value, s scalar, rules field
 		d.add(node, path, "%d is too large; the most is %d", n, *rules.max)
 	case v.CanInt() && !v.OverflowInt(n):
 		v.SetInt(n)
-	case v.CanUint() && n >= 0 && n <= math.MaxInt64 && !v.OverflowUint(uint64(n)):
+	case v.CanUint() && n >= 0 && !v.OverflowUint(uint64(n)):
 		v.SetUint(uint64(n))
 	default:
 		d.add(node, path, "%d is out of range", n)

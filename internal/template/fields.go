@@ -125,7 +125,7 @@ func (k Kind) check(what string, seen map[string]bool, common []field) error {
 	case seen[k.Name]:
 		return fmt.Errorf("the name is taken")
 	case t == nil || t.Kind() != reflect.Pointer || t.Elem().Kind() != reflect.Struct:
-		return fmt.Errorf("New must return a pointer to a struct, not %v", t)
+		return fmt.Errorf("its New must return a pointer to a struct, not %v", t)
 	}
 	if what == "platform" {
 		for _, f := range fieldsOf(t.Elem()) {

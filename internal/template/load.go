@@ -36,7 +36,7 @@ func Load(path string, reg Registry) (*File, error) {
 	if err != nil {
 		return nil, fault.Errorf(fault.Input, "%w; name the template, or run imagebuild init to write one", err)
 	}
-	defer f.Close() //nolint:errcheck // read only
+	defer f.Close()
 	data, err := io.ReadAll(io.LimitReader(f, MaxBytes+1))
 	if err != nil {
 		return nil, fault.Errorf(fault.Input, "read the template: %w", err)

@@ -134,7 +134,7 @@ func (o *overlay) user() error {
 	for _, each := range groups {
 		taken[each.GID] = true
 	}
-	for o.uid = firstID; taken[o.uid]; o.uid++ { //nolint:revive // counts
+	for o.uid = firstID; taken[o.uid]; o.uid++ {
 	}
 	o.gid, o.homeDir = o.uid, "home/"+User
 	for _, each := range groups {

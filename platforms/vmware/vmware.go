@@ -154,7 +154,7 @@ func (p *Platform) box(ctx context.Context, job target.Job, path string, task re
 		}
 	}
 	content := pack.Pipe(ctx, plan.Write)
-	defer content.Close() //nolint:errcheck // ends the writer
+	defer content.Close()
 	if err := box.Add(ctx, diskName, plan.SizeBytes(), content); err != nil {
 		return sum, err
 	}

@@ -105,7 +105,7 @@ func (d *decompressor) unpack(kind uint8, packed, cluster []byte) error {
 		r = d.zstd
 	}
 	_, err := io.ReadFull(r, cluster)
-	if err == io.EOF { //nolint:errorlint // io.ReadFull returns it bare
+	if err == io.EOF {
 		err = io.ErrUnexpectedEOF
 	}
 	return err

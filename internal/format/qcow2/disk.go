@@ -127,7 +127,7 @@ func (d *Reader) unpack(s *scratch, entry uint64) error {
 	if err := d.read(s.packed, offset); err != nil {
 		return err
 	}
-	if err := s.decompressor.unpack(d.header.compression, s.packed, s.cluster); err != nil {
+	if err := s.unpack(d.header.compression, s.packed, s.cluster); err != nil {
 		return damaged(offset, "compressed cluster: %w", err)
 	}
 	return nil

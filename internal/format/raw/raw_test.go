@@ -90,7 +90,7 @@ func TestDigestAndCopyDoNotDependOnHoles(t *testing.T) {
 			t.Fatal(err)
 		}
 		var done int64
-		if err := raw.Copy(t.Context(), w, d, func(n, total int64) { done = n }); err != nil || done != d.Size() {
+		if err := raw.Copy(t.Context(), w, d, func(n, _ int64) { done = n }); err != nil || done != d.Size() {
 			t.Errorf("%s: copied %d of %d, %v", name, done, d.Size(), err)
 		}
 		if err := w.Commit(); err != nil {

@@ -68,6 +68,3 @@ func gzipSeal(digest []byte) []byte {
 
 // gzipSealBytes is the length of a seal.
 const gzipSealBytes = 12 + 4 + sha256.Size + 10
-
-// canonicalGzip is how a gzip file of ours begins.
-var canonicalGzip = [10]byte{0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff}

@@ -11,7 +11,7 @@ type keyring struct{ path, pkg string }
 
 var keyrings = map[string]keyring{ //nolint:gochecknoglobals // a constant table
 	"debian": {"/usr/share/keyrings/debian-archive-keyring.gpg", "debian-archive-keyring"},
-	"ubuntu": {"/usr/share/keyrings/ubuntu-archive-keyring.gpg", "ubuntu-keyring"},
+	"ubuntu": {"/usr/share/keyrings/ubuntu-archive-keyring.gpg", "ubuntu-keyring or ubuntu-archive-keyring"},
 }
 
 // releases lists a distribution's releases, for suggestions: those that the

@@ -161,7 +161,7 @@ func OVA(ctx context.Context, job target.Job, path string, task report.Task, spe
 	if err != nil {
 		return tarball.Sum{}, err
 	}
-	defer content.Close() //nolint:errcheck // opened for reading
+	defer content.Close()
 	spec.Disk = DiskFile(job.Name+"-disk1.vmdk", vmdk)
 	envelope, err := ovf.Render(spec)
 	if err != nil {
