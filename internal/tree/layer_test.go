@@ -22,7 +22,7 @@ func TestLayer(t *testing.T) {
 	}
 	start := `mkdir -p a/b/c gone/deep turns emptied; echo one >a/one; ln a/one a/b/two; ln a/one a/b/three
 echo x >gone/deep/x; echo y >turns/y; ln -s ../a/one a/link; echo f >becomesdir; echo same >same; chmod 600 same
-mkfifo pipe; echo z >emptied/z; touch -d @1000000000 old`
+mkfifo pipe; echo z >emptied/z; : >old; find . -depth -exec touch -h -d @1000000000 {} +`
 	change := `echo ONE >>a/one; rm -r gone; rm -r turns; echo file >turns; rm becomesdir; mkdir becomesdir; echo in >becomesdir/in
 ln -sf /etc/passwd a/link; rm a/b/three; ln a/one "a/b/fünf fünf"; chown 12:34 same; chmod 4755 same; rm emptied/z
 mknod dev c 1 3; touch -d @1000000001 old; mkdir -m 1777 new; printf 'name\nwith newline' >'new/a
