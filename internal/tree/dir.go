@@ -142,7 +142,7 @@ func list(b *beneath, dir string) (names []string, fd int, err error) {
 		return nil, -1, &os.PathError{Op: "open directory", Path: dir, Err: err}
 	}
 	f := os.NewFile(uintptr(again), dir)
-	defer f.Close() //nolint:errcheck // only read
+	defer f.Close()
 	if names, err = f.Readdirnames(-1); err != nil {
 		return nil, -1, err
 	}
@@ -239,7 +239,7 @@ func (f *lazyFile) Read(p []byte) (int, error) {
 	}
 	n, err := f.file.Read(p[:min(int64(len(p)), f.left)])
 	f.left -= int64(n)
-	if err == io.EOF && f.left > 0 { //nolint:errorlint // os.File returns it bare
+	if err == io.EOF && f.left > 0 {
 		return n, &fs.PathError{Op: "read", Path: f.path, Err: errChanged}
 	}
 	return n, err

@@ -89,7 +89,7 @@ func TestDirSeesChanges(t *testing.T) {
 			if err := os.WriteFile(path, []byte("abc"), 0o600); err != nil {
 				t.Fatal(err)
 			}
-			err := Dir(root).Walk(t.Context(), func(e *image.Entry, content io.Reader) error {
+			err := Dir(root).Walk(t.Context(), func(_ *image.Entry, content io.Reader) error {
 				if content == nil {
 					return nil
 				}

@@ -29,7 +29,7 @@ func Tar(path string) (image.Tree, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer f.Close() //nolint:errcheck // only read
+	defer f.Close()
 	t := &tarTree{file: path}
 	if err := t.readIndex(f); err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
@@ -195,7 +195,7 @@ func (t *tarTree) Walk(ctx context.Context, fn func(*image.Entry, io.Reader) err
 	if err != nil {
 		return err
 	}
-	defer f.Close() //nolint:errcheck // only read
+	defer f.Close()
 	for i := range t.members {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -216,7 +216,7 @@ func (t *tarTree) openEntry(p string, fn func(*image.Entry, io.Reader) error) er
 	if err != nil {
 		return err
 	}
-	defer f.Close() //nolint:errcheck // only read
+	defer f.Close()
 	return t.members[i].show(f, fn)
 }
 
@@ -238,7 +238,7 @@ type wholeReader struct {
 func (w *wholeReader) Read(p []byte) (int, error) {
 	n, err := w.r.Read(p)
 	w.left -= int64(n)
-	if err == io.EOF && w.left > 0 { //nolint:errorlint // SectionReader returns it bare
+	if err == io.EOF && w.left > 0 {
 		return n, io.ErrUnexpectedEOF
 	}
 	return n, err

@@ -54,8 +54,10 @@ func everything() memory {
 		item{Entry: image.Entry{Path: "null", Type: image.CharDevice, Mode: 0o666, Major: 1, Minor: 3}},
 		item{Entry: image.Entry{Path: "disk", Type: image.BlockDevice, Mode: 0o660, Major: 259, Minor: 70000}},
 		item{Entry: image.Entry{Path: "pipe", Type: image.FIFO, Mode: 0o600}},
-		item{image.Entry{Path: "ping", Type: image.File, Mode: 0o4755, UID: 3000000, GID: 1 << 22,
-			Xattrs: map[string]string{"security.capability": "\x01\x00\x00\x02\x00\x20\x00\x00" + strings.Repeat("\x00", 12), "user.x": "=\n"}}, "elf"},
+		item{image.Entry{
+			Path: "ping", Type: image.File, Mode: 0o4755, UID: 3000000, GID: 1 << 22,
+			Xattrs: map[string]string{"security.capability": "\x01\x00\x00\x02\x00\x20\x00\x00" + strings.Repeat("\x00", 12), "user.x": "=\n"},
+		}, "elf"},
 	)
 	slices.SortFunc(m, func(a, b item) int { return compare(a.Path, b.Path) })
 	return m

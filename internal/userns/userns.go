@@ -15,7 +15,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"os/user"
 	"strings"
 
@@ -46,7 +45,7 @@ func Enter(ctx context.Context, argv, env []string) error {
 		return fault.Wrap(fault.Environment, fmt.Errorf("find this program: %w", err))
 	}
 	command := append(append(enter(), self), argv[1:]...)
-	path, err := exec.LookPath(command[0])
+	path, err := run.LookPath(command[0])
 	if err != nil {
 		return fault.Wrap(fault.Environment, err)
 	}
@@ -57,7 +56,7 @@ func Enter(ctx context.Context, argv, env []string) error {
 func Check(ctx context.Context) error {
 	var errs []error
 	for _, tool := range []struct{ name, pkg string }{{"unshare", "util-linux"}, {"newuidmap", "uidmap"}, {"newgidmap", "uidmap"}} {
-		if _, err := exec.LookPath(tool.name); err != nil {
+		if _, err := run.LookPath(tool.name); err != nil {
 			errs = append(errs, fmt.Errorf("%s is not installed; install the package %s", tool.name, tool.pkg))
 		}
 	}

@@ -30,7 +30,7 @@ func (b *Bootstrap) fetchState(ctx context.Context) (state string, err error) {
 	// mmdebstrap knows the archives of a release; the setup hook takes its
 	// list and ends it before it does anything else.
 	root := filepath.Join(work, "root")
-	argv := append(b.command(work, root), "--variant=extract", "--setup-hook="+filepath.Join(work, "setup.sh"))
+	argv := append(b.command(), "--variant=extract", "--setup-hook="+filepath.Join(work, "setup.sh"))
 	argv = append(argv, b.place(root)...)
 	out := &output{}
 	runErr := run.Run(ctx, run.Spec{Argv: argv, Env: b.environ(work, "IMAGEBUILD_PROBE=1"), Stdout: out, Stderr: out, Group: true})

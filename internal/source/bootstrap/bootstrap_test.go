@@ -191,7 +191,7 @@ func FuzzArmor(f *testing.F) {
 
 func FuzzPackageLists(f *testing.F) {
 	f.Add(release)
-	f.Fuzz(func(t *testing.T, text string) { packageLists(text, "amd64", []string{"main"}, map[string]bool{}) })
+	f.Fuzz(func(_ *testing.T, text string) { packageLists(text, "amd64", []string{"main"}, map[string]bool{}) })
 }
 
 func TestMeant(t *testing.T) {

@@ -4,11 +4,11 @@ import (
 	"context"
 	"errors"
 	"os"
-	"os/exec"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/org/imagebuild-action/internal/fault"
+	"github.com/org/imagebuild-action/internal/run"
 )
 
 // Check finds out whether the bootstrap can work on this machine: the tools,
@@ -17,7 +17,7 @@ import (
 func (b *Bootstrap) Check(context.Context) error {
 	var errs []error
 	for _, tool := range []struct{ name, pkg string }{{"mmdebstrap", "mmdebstrap"}, {"apt-get", "apt"}, {"dpkg", "dpkg"}, {"unshare", "util-linux"}} {
-		if _, err := exec.LookPath(tool.name); err != nil {
+		if _, err := run.LookPath(tool.name); err != nil {
 			errs = append(errs, fault.Errorf(fault.Environment, "%s is not installed; install the package %s", tool.name, tool.pkg))
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/org/imagebuild-action/internal/report"
@@ -30,7 +31,7 @@ func (b *Bootstrap) Populate(ctx context.Context, dir string, task report.Task) 
 	if err != nil {
 		return err
 	}
-	argv := append(namespace, b.command(work, dir)...)
+	argv := slices.Concat(namespace, b.command())
 	argv = append(argv, "--verbose", "--variant="+b.config.Variant, "--skip=essential/unlink", "--include="+strings.Join(b.packages(), ","))
 	for _, hook := range []string{"setup", "extract", "essential", "customize"} {
 		argv = append(argv, "--"+hook+"-hook="+filepath.Join(work, hook+".sh"))
@@ -87,7 +88,7 @@ var namespaces = []string{"unshare", "--mount", "--pid", "--fork", "--kill-child
 // contain returns the prefix of a command line that gives it its own
 // namespaces, or nothing where they are not to be had.
 func contain(ctx context.Context) ([]string, error) {
-	probe := append(append([]string{}, namespaces...), "true")
+	probe := append(slices.Clone(namespaces), "true")
 	err := run.Run(ctx, run.Spec{Argv: probe})
 	if ctx.Err() != nil {
 		return nil, err
@@ -95,5 +96,5 @@ func contain(ctx context.Context) ([]string, error) {
 	if err != nil {
 		return nil, nil //nolint:nilerr // a container without them: do without
 	}
-	return append([]string{}, namespaces...), nil
+	return slices.Clone(namespaces), nil
 }

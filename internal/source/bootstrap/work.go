@@ -184,7 +184,7 @@ func (b *Bootstrap) environ(work string, extra ...string) []string {
 }
 
 // command starts mmdebstrap's command line.
-func (b *Bootstrap) command(_, _ string) []string {
+func (b *Bootstrap) command() []string {
 	return []string{
 		"sh", "-c", `umask 022; exec "$@"`, "sh",
 		"mmdebstrap", "--mode=root", "--format=directory", "--architectures=" + b.request.Arch, "--components=" + strings.Join(b.config.Components, ","),
