@@ -81,9 +81,13 @@ func normalize(dir string) error {
 	return nil
 }
 
-// namespaces is the command that runs another with its own process ids and
-// mounts: when it dies, all that the other started dies with it.
-var namespaces = []string{"unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "--"} //nolint:gochecknoglobals // a constant
+// namespaces is the command that runs another with its own process ids, mounts
+// and host name: when it dies, all that the other started dies with it, and no
+// package learns the name of this machine.
+var namespaces = []string{ //nolint:gochecknoglobals // a constant
+	"unshare", "--mount", "--uts", "--pid", "--fork", "--kill-child", "--mount-proc", "--",
+	"sh", "-c", `hostname localhost; exec "$@"`, "sh",
+}
 
 // contain returns the prefix of a command line that gives it its own
 // namespaces, or nothing where they are not to be had.

@@ -8,6 +8,8 @@ mkdir -p "$root/etc/apt/apt.conf.d" "$root/etc/apt/sources.list.d" "$root/etc/dp
 cp "$IMAGEBUILD_WORK/apt.conf" "$root/etc/apt/apt.conf.d/01imagebuild"
 # The tree is thrown away if the machine goes down: syncing each file is vain.
 echo force-unsafe-io >"$root/etc/dpkg/dpkg.cfg.d/imagebuild"
+# Packages write it into their configuration; this machine's has no place there.
+echo localhost >"$root/etc/hostname"
 for each in "$IMAGEBUILD_WORK"/sources/*; do
 	[ ! -f "$each" ] || cp "$each" "$root/etc/apt/sources.list.d/"
 done
