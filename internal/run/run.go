@@ -158,12 +158,13 @@ func (p *Process) Wait() error {
 func (p *Process) Kill() { p.signal(syscall.SIGKILL) }
 
 func (p *Process) supervise(ctx context.Context, exited <-chan error) error {
-	var err error
+	gone := false
 	select {
-	case err = <-exited:
+	case err := <-exited:
 		if ctx.Err() == nil {
 			return p.explain(err)
 		}
+		gone = true
 	case <-ctx.Done():
 		p.signal(syscall.SIGTERM)
 		grace := p.spec.Grace
@@ -173,12 +174,13 @@ func (p *Process) supervise(ctx context.Context, exited <-chan error) error {
 		timer := time.NewTimer(grace)
 		defer timer.Stop()
 		select {
-		case err = <-exited:
+		case <-exited:
+			gone = true
 		case <-timer.C:
 		}
 	}
 	p.signal(syscall.SIGKILL) // whoever of the group is left
-	if err == nil {
+	if !gone {
 		select {
 		case <-exited:
 		case <-time.After(DefaultGrace): // uninterruptible sleep
