@@ -32,7 +32,9 @@ func Argv(config Config) ([]string, error) {
 	a := arguments{Binary}
 	a.add("-nodefaults", "-no-user-config", "-display", "none", "-vga", "std")
 	// VirtualBox's PIIX3 and VMware's 440BX are both what QEMU calls pc.
-	a.add("-machine", "pc,dump-guest-core=off")
+	// Without "graphics" SeaBIOS speaks on the serial port too, so that a disk
+	// that does not boot is seen at once; the screen stays.
+	a.add("-machine", "pc,dump-guest-core=off,graphics=off")
 	if c.Accel == KVM {
 		a.add("-accel", "kvm", "-cpu", "host")
 	} else {

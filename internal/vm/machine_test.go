@@ -171,6 +171,17 @@ func TestGuestEndsEveryWait(t *testing.T) {
 	}
 }
 
+func TestDiskThatDoesNotBoot(t *testing.T) {
+	disk := filepath.Join(t.TempDir(), "empty.raw")
+	if err := os.WriteFile(disk, make([]byte, 1<<20), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	m := start(t, Config{Disks: []Disk{{Path: disk, Format: "raw", Snapshot: true}}})
+	if err := ended(t, m); !errors.Is(err, ErrStuck) || !strings.Contains(err.Error(), "No bootable device") {
+		t.Errorf("ended with %v", err)
+	}
+}
+
 func TestKilledEmulator(t *testing.T) {
 	m := start(t, Config{})
 	m.process.Kill()
