@@ -23,7 +23,12 @@ func file(name string) []byte {
 
 // units returns the units that are in every image.
 func (s *state) units() []tree.Change {
-	changes := []tree.Change{tree.PutFile(helperDir+"/grow-root", 0o755, file("grow-root"))}
+	changes := []tree.Change{
+		tree.PutFile(helperDir+"/grow-root", 0o755, file("grow-root")),
+		// It looks for leftovers of e2scrub on LVM, which this disk has not, for
+		// seconds of every boot.
+		tree.Remove("etc/systemd/system/*.wants/e2scrub_reap.service"),
+	}
 	changes = append(changes, s.unit("imagebuild-grow-root.service")...)
 	if s.has("usr/bin/ssh-keygen") {
 		changes = append(changes, tree.PutFile(helperDir+"/ssh-keys", 0o755, file("ssh-keys")))
