@@ -86,7 +86,7 @@ func (d *disks) content(ctx context.Context, variant string) (image.Tree, error)
 		return d.tree.sealed, nil
 	case target.Vagrant:
 		overlaid, differences, err := vagrant.Overlay(ctx, d.tree.sealed, d.tree.epoch)
-		d.tree.boxDifferences = differences
+		d.tree.result.Overlay = differences
 		return overlaid, err
 	}
 	return nil, fmt.Errorf("there is no variant %q of a disk", variant)

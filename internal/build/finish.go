@@ -33,13 +33,17 @@ func (b *builder) finish(ctx context.Context) error {
 		names = append(names, filepath.Join("artifacts", artifact.Path))
 		sums[artifact.Path] = artifact.SHA256
 	}
-	for _, t := range b.result.Trees {
-		sum, err := sha256File(filepath.Join(b.work.Path, t.Manifest))
+	for _, t := range b.trees {
+		b.result.Trees = append(b.result.Trees, t.result)
+		if t.result.Manifest == "" {
+			continue // the build ended before the seal, as it was told to
+		}
+		sum, err := sha256File(filepath.Join(b.work.Path, t.result.Manifest))
 		if err != nil {
 			return err
 		}
-		names = append(names, t.Manifest)
-		sums[t.Manifest] = sum
+		names = append(names, t.result.Manifest)
+		sums[t.result.Manifest] = sum
 	}
 	planText, err := b.plan.JSON()
 	if err != nil {

@@ -25,6 +25,7 @@ func (b *builder) pack(ctx context.Context, task report.Task) error {
 	if err != nil {
 		return err
 	}
+	b.result.Tools = map[string]string{"mke2fs": mke2fs.Version()}
 	for i, t := range b.trees {
 		dir := filepath.Join(b.work.Path, "disks", string(rune('a'+i)))
 		if err := os.MkdirAll(dir, 0o755); err != nil {

@@ -8,6 +8,7 @@ import (
 	"github.com/org/imagebuild-action/internal/plan"
 	"github.com/org/imagebuild-action/internal/report"
 	"github.com/org/imagebuild-action/internal/seal"
+	"github.com/org/imagebuild-action/internal/vagrant"
 	"github.com/org/imagebuild-action/internal/verify"
 )
 
@@ -17,7 +18,7 @@ type Result struct {
 	Version     string            `json:"version"`
 	Generator   string            `json:"generator"`
 	PlanDigest  string            `json:"plan_digest"`
-	Epoch       int64             `json:"source_date_epoch"` // seconds since 1970 of the newest file
+	Tools       map[string]string `json:"tools,omitempty"` // versions of the tools that decided bytes
 	Trees       []TreeResult      `json:"trees"`
 	Artifacts   []image.Artifact  `json:"artifacts"`
 	Verified    []verify.Result   `json:"verified"`
@@ -28,13 +29,15 @@ type Result struct {
 
 // TreeResult is one root filesystem; platforms with equal steps share it.
 type TreeResult struct {
-	Platforms []string     `json:"platforms"`
-	SHA256    string       `json:"sha256"` // of the canonical tar
-	Entries   int          `json:"entries"`
-	SizeBytes int64        `json:"size_bytes"`
-	Manifest  string       `json:"manifest"` // file name of the content manifest
-	Steps     []StepResult `json:"steps"`
-	Sealed    seal.Summary `json:"sealed"` // what was taken out or emptied, and why
+	Platforms []string             `json:"platforms"`
+	Epoch     int64                `json:"source_date_epoch"` // seconds since 1970; no file is newer
+	SHA256    string               `json:"sha256"`            // of the canonical tar
+	Entries   int                  `json:"entries"`
+	SizeBytes int64                `json:"size_bytes"`
+	Manifest  string               `json:"manifest"`                  // file name of the content manifest
+	Overlay   []vagrant.Difference `json:"vagrant_overlay,omitempty"` // what the boxes have besides
+	Steps     []StepResult         `json:"steps"`
+	Sealed    seal.Summary         `json:"sealed"` // what was taken out or emptied, and why
 }
 
 // StepResult is one provisioning step.

@@ -16,7 +16,6 @@ import (
 	"github.com/org/imagebuild-action/internal/run"
 	"github.com/org/imagebuild-action/internal/seal"
 	"github.com/org/imagebuild-action/internal/tree"
-	"github.com/org/imagebuild-action/internal/vagrant"
 )
 
 // builtTree is one root filesystem on its way through the stages.
@@ -29,10 +28,9 @@ type builtTree struct {
 	sealed    image.Tree   // the canonical tar
 	result    TreeResult
 
-	mu             sync.Mutex
-	disks          map[string]*disk // by variant; guarded by mu
-	provider       *disks
-	boxDifferences []vagrant.Difference
+	mu       sync.Mutex
+	disks    map[string]*disk // by variant; guarded by mu
+	provider *disks
 }
 
 // osRelease is what runs inside.
@@ -48,7 +46,6 @@ func (b *builder) seal(ctx context.Context, task report.Task) error {
 		if err := b.sealTree(ctx, t, filepath.Join(b.work.Path, "tree"+string(rune('a'+i))+".tar"), suffix, task); err != nil {
 			return err
 		}
-		b.result.Trees = append(b.result.Trees, t.result)
 	}
 	return nil
 }
@@ -57,6 +54,11 @@ func (b *builder) sealTree(ctx context.Context, t *builtTree, path, suffix strin
 	sealed, summary, err := seal.Tree(ctx, tree.Dir(filepath.Join(t.root.Path, rootDir)), seal.Options{Epoch: t.epoch})
 	if err != nil {
 		return err
+	}
+	for _, action := range summary {
+		if action.What == seal.Stripped {
+			task.Warn("%s: %s", action.Path, action.Why)
+		}
 	}
 	id, wanted := t.plan.Identity(), firmware(t.plan.Disk.Firmware)
 	bootable, err := bootfiles.Apply(ctx, sealed, bootfiles.Options{
@@ -81,6 +83,13 @@ func (b *builder) sealTree(ctx context.Context, t *builtTree, path, suffix strin
 	if t.sealed, err = tree.Tar(path); err != nil {
 		return err
 	}
+	lacks, err := bootfiles.CheckDrivers(ctx, t.sealed)
+	if err != nil {
+		task.Warn("the initramfs cannot be looked into: %v", err)
+	}
+	for _, lack := range lacks {
+		task.Warn("%s", lack)
+	}
 	// The directory is worth gigabytes, and nothing reads it any more.
 	root := t.root
 	t.root = nil
@@ -88,7 +97,7 @@ func (b *builder) sealTree(ctx context.Context, t *builtTree, path, suffix strin
 		return err
 	}
 	t.result.SHA256, t.result.Entries, t.result.SizeBytes = digest.SHA256, digest.Entries, int64(digest.Bytes)
-	t.result.Sealed, t.result.Platforms = summary, b.platformsOf(t)
+	t.result.Sealed, t.result.Platforms, t.result.Epoch = summary, b.platformsOf(t), t.epoch.Unix()
 	t.result.Manifest = b.plan.Name + "-" + b.plan.Version + suffix + manifest.Extension
 	task.Note("tree sha256:%.12s, %d entries, %s, %d sealed", digest.SHA256, digest.Entries, digest.Bytes.Human(), len(summary))
 	return b.writeManifest(ctx, t)

@@ -49,7 +49,7 @@ type Plan struct {
 	Format          int               `json:"format"`
 	Name            string            `json:"name"`
 	Version         string            `json:"version"`
-	SourceDateEpoch int64             `json:"source_date_epoch"` // Unix seconds
+	SourceDateEpoch int64             `json:"source_date_epoch"` // Unix seconds; zero: the date of the source
 	Tools           map[string]string `json:"tools,omitempty"`
 	Trees           []*Tree           `json:"trees"`
 	Cells           []*Cell           `json:"cells"` // in the order of the template, architectures innermost

@@ -31,7 +31,7 @@ func (p *Plan) JSON() ([]byte, error) {
 func (p *Plan) Table(w io.Writer) error {
 	var out bytes.Buffer
 	fmt.Fprintf(&out, "%s %s\n\n", p.Name, p.Version)
-	fmt.Fprintf(&out, "plan   %s\nepoch  %s\n", short(p.Digest), time.Unix(p.SourceDateEpoch, 0).UTC().Format(time.RFC3339))
+	fmt.Fprintf(&out, "plan   %s\nepoch  %s\n", short(p.Digest), p.epoch())
 	rows := tabwriter.NewWriter(&out, 0, 8, 2, ' ', 0)
 	fmt.Fprint(rows, "\nPLATFORM\tTYPE\tARCH\tTREE\tDIGEST\tTESTS\n")
 	for _, c := range p.Cells {
@@ -50,6 +50,14 @@ func (p *Plan) Table(w io.Writer) error {
 	}
 	_, err := w.Write(out.Bytes())
 	return err
+}
+
+// epoch prints the time; zero stands for the date that the source itself has.
+func (p *Plan) epoch() string {
+	if p.SourceDateEpoch == 0 {
+		return "the source's own"
+	}
+	return time.Unix(p.SourceDateEpoch, 0).UTC().Format(time.RFC3339)
 }
 
 func (p *Plan) tree(out io.Writer, t *Tree) {

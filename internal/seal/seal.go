@@ -51,9 +51,17 @@ type Options struct {
 // Action is what sealing did to one path.
 type Action struct {
 	Path string `json:"path"`
-	What string `json:"what"` // removed, emptied or written
+	What string `json:"what"` // Removed, Emptied, Written or Stripped
 	Why  string `json:"why"`
 }
+
+// What an Action did.
+const (
+	Removed  = "removed"
+	Emptied  = "emptied"
+	Written  = "written"
+	Stripped = "stripped" // of extended attributes that the disk cannot carry
+)
 
 // Summary is everything that sealing did, by path.
 type Summary []Action
@@ -75,7 +83,7 @@ func Tree(ctx context.Context, base image.Tree, options Options) (image.Tree, Su
 	s.write()
 	s.buildKeys()
 	changes := append([]tree.Change{tree.RemoveIf(func(e *image.Entry) bool { return s.gone[e.Path] })}, s.changes...)
-	sealed := tree.Overlay(base, append(changes, tree.ClampTimes(options.Epoch))...)
+	sealed := tree.Overlay(base, append(changes, strip(), tree.ClampTimes(options.Epoch))...)
 	slices.SortFunc(s.summary, func(a, b Action) int { return strings.Compare(a.Path, b.Path) })
 	if err := scan(ctx, sealed, options.Allow); err != nil {
 		return nil, s.summary, fmt.Errorf("seal: %w", err)
@@ -110,15 +118,45 @@ func (s *sealer) look(ctx context.Context, base image.Tree) error {
 		}
 		if why, ok := s.condemned(e); ok {
 			s.gone[e.Path] = true
-			s.note(e.Path, "removed", why)
+			s.note(e.Path, Removed, why)
 			return nil
 		}
 		s.present[e.Path] = e.Type
+		s.attributes(e)
 		isLog := strings.HasPrefix(e.Path, "var/log/")
 		if e.Type == image.File && (isLog || e.Path == "etc/machine-id") && !s.kept(e.Path) {
 			s.emptied = append(s.emptied, *e)
 		}
 		return nil
+	})
+}
+
+// carried is the extended attribute that mke2fs takes from an archive; it drops
+// all others without a word (e2fsprogs 1.47.2, tried).
+const carried = "security.capability"
+
+// attributes takes what the disk would lose, so that tree and disk are the same.
+func (s *sealer) attributes(e *image.Entry) {
+	var lost []string
+	for name := range e.Xattrs {
+		if name != carried {
+			lost = append(lost, name)
+		}
+	}
+	if len(lost) > 0 {
+		slices.Sort(lost)
+		s.note(e.Path, Stripped, "the disk does not carry "+strings.Join(lost, ", "))
+	}
+}
+
+// strip is the change that attributes announced.
+func strip() tree.Change {
+	return tree.Adjust(func(e *image.Entry) {
+		if value, ok := e.Xattrs[carried]; ok {
+			e.Xattrs = map[string]string{carried: value}
+		} else {
+			e.Xattrs = nil
+		}
 	})
 }
 
@@ -160,7 +198,7 @@ func (s *sealer) empty() {
 		}
 		e.ModTime = time.Time{} // the epoch, in the end
 		s.changes = append(s.changes, tree.Put(e, nil))
-		s.note(e.Path, "emptied", why)
+		s.note(e.Path, Emptied, why)
 	}
 }
 
@@ -210,7 +248,7 @@ func (s *sealer) buildKeys() {
 			}
 			return []byte(kept.String()), nil
 		}))
-		s.note(name, "written", "without the keys that the build used")
+		s.note(name, Written, "without the keys that the build used")
 	}
 }
 
@@ -227,7 +265,7 @@ func sameKey(line, key string) bool {
 
 func (s *sealer) put(name string, mode uint32, content, why string) {
 	s.changes = append(s.changes, tree.PutFile(name, mode, []byte(content)))
-	s.note(name, "written", why)
+	s.note(name, Written, why)
 }
 
 func (s *sealer) note(name, what, why string) {
