@@ -18,7 +18,7 @@ all: build
 
 build: $(IMAGEBUILD)
 $(IMAGEBUILD): FORCE
-	go build -trimpath -ldflags '$(LDFLAGS)' -o $@ ./cmd/imagebuild
+	go build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)' -o $@ ./cmd/imagebuild
 .PHONY: FORCE
 
 image: build

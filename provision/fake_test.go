@@ -97,6 +97,7 @@ func (r *recorder) Line(text string)         { r.lines = append(r.lines, text); 
 func (r *recorder) Note(format string, args ...any) {
 	r.notes = append(r.notes, fmt.Sprintf(format, args...))
 }
+
 func (r *recorder) Warn(format string, args ...any) {
 	r.warnings = append(r.warnings, fmt.Sprintf(format, args...))
 }

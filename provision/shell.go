@@ -197,7 +197,7 @@ func readLimited(name string) ([]byte, error) {
 	if err != nil {
 		return nil, fault.Wrap(fault.Input, err)
 	}
-	defer f.Close() //nolint:errcheck // read-only
+	defer f.Close()
 	data, err := io.ReadAll(io.LimitReader(f, MaxScriptBytes+1))
 	if err != nil {
 		return nil, fault.Wrap(fault.Input, err)

@@ -41,7 +41,7 @@ func newProgram(t *testing.T) *program {
 		t.Fatal("IMAGEBUILD_E2E needs root")
 	}
 	p := &program{path: filepath.Join(t.TempDir(), "imagebuild"), cache: filepath.Join(t.TempDir(), "cache")}
-	if out, err := exec.Command("go", "build", "-trimpath", "-o", p.path, ".").CombinedOutput(); err != nil {
+	if out, err := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-o", p.path, ".").CombinedOutput(); err != nil {
 		t.Fatalf("go build: %v\n%s", err, out)
 	}
 	return p

@@ -43,7 +43,7 @@ func (a *Artifact) openBox(ctx context.Context) error {
 	a.Provider = box.Metadata.Provider
 	switch a.Provider {
 	case "libvirt", "qemu", "kvm":
-		err = a.libvirtBox(box.Metadata, texts)
+		a.libvirtBox(box.Metadata, texts)
 	case "virtualbox":
 		err = a.virtualboxBox(texts)
 	case "vmware_desktop", "vmware_workstation", "vmware_fusion", "vmware":
@@ -70,14 +70,13 @@ func isDescription(name string) bool {
 }
 
 // libvirtBox reads both layouts: box.img, or a list of disks.
-func (a *Artifact) libvirtBox(metadata vagrantbox.Metadata, texts map[string][]byte) error {
+func (a *Artifact) libvirtBox(metadata vagrantbox.Metadata, texts map[string][]byte) {
 	a.member, a.format = "box.img", metadata.Format
 	if len(metadata.Disks) > 0 {
 		a.member, a.format = path.Clean(metadata.Disks[0].Path), metadata.Disks[0].Format
 	}
 	a.Hardware = libvirtHardware(texts["Vagrantfile"])
 	a.assume(bareDefaults)
-	return nil
 }
 
 func (a *Artifact) virtualboxBox(texts map[string][]byte) error {

@@ -124,7 +124,7 @@ func detect(path string) (raw.Format, error) {
 	if err != nil {
 		return raw.NoMagic, err
 	}
-	defer f.Close() //nolint:errcheck // opened for reading
+	defer f.Close()
 	header := make([]byte, raw.DetectBytes)
 	n, err := io.ReadFull(f, header)
 	if err != nil && n == 0 {

@@ -113,7 +113,7 @@ func (c *Chroot) placeResolver() error {
 	if err != nil {
 		return err
 	}
-	defer parent.Close() //nolint:errcheck // a directory
+	defer parent.Close()
 	if exists(parent, name) {
 		return nil
 	}
@@ -143,7 +143,7 @@ func (c *Chroot) placeDevices() error {
 	if err != nil {
 		return err
 	}
-	defer dev.Close() //nolint:errcheck // a directory
+	defer dev.Close()
 	var list strings.Builder
 	for _, node := range deviceNodes {
 		if !exists(dev, node.name) {
@@ -188,7 +188,7 @@ func (c *Chroot) sweep() error {
 	if err != nil {
 		return err
 	}
-	defer parent.Close() //nolint:errcheck // a directory
+	defer parent.Close()
 	if exists(parent, name+savedName) {
 		return c.restore(policyPath)
 	}

@@ -134,7 +134,7 @@ func e2eDigest(t *testing.T, path string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer disk.Close() //nolint:errcheck // only read
+	defer disk.Close()
 	digest, err := raw.Digest(t.Context(), disk)
 	if err != nil {
 		t.Fatal(err)

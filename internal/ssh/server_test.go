@@ -4,6 +4,7 @@ import (
 	"crypto/ed25519"
 	"crypto/rand"
 	"encoding/binary"
+	"errors"
 	"io"
 	"net"
 	"os"
@@ -99,7 +100,8 @@ func (s *server) session(channel ssh.Channel, requests <-chan *ssh.Request) {
 		go func() { _, _ = io.Copy(stdin, channel); _ = stdin.Close() }()
 		err := cmd.Run()
 		status := make([]byte, 4)
-		if state, ok := err.(*exec.ExitError); ok {
+		var state *exec.ExitError
+		if errors.As(err, &state) {
 			if ws := state.Sys().(syscall.WaitStatus); ws.Signaled() {
 				_, _ = channel.SendRequest("exit-signal", false, ssh.Marshal(struct {
 					Signal  string

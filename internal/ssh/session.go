@@ -121,7 +121,7 @@ func (s *session) ending() error {
 }
 
 // exit reads the two messages of RFC 4254, section 6.10.
-func exit(request *ssh.Request) (err error, known bool) { //nolint:revive // the error is the result
+func exit(request *ssh.Request) (err error, known bool) {
 	switch request.Type {
 	case "exit-status":
 		var message struct{ Status uint32 }

@@ -42,7 +42,7 @@ func probeKVM() error {
 	if err != nil {
 		return err
 	}
-	defer dev.Close() //nolint:errcheck // nothing was written
+	defer dev.Close()
 	result := make(chan error, 1)
 	go func() {
 		// The thread is not given back: it may have been hit by our signal.

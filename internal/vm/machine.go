@@ -67,7 +67,7 @@ func Start(ctx context.Context, config Config) (_ *Machine, err error) {
 	if err != nil {
 		return nil, fault.Wrap(fault.Environment, err)
 	}
-	defer theirs.Close() //nolint:errcheck // QEMU has its own copy
+	defer theirs.Close()
 	console, err := newSerial(config.SerialLog, config.OnSerial)
 	if err != nil {
 		return nil, errors.Join(err, ours.Close())
@@ -140,7 +140,7 @@ func socketPair() (ours net.Conn, theirs *os.File, err error) {
 		return nil, nil, fmt.Errorf("socketpair: %w", err)
 	}
 	file := os.NewFile(uintptr(fds[0]), "qmp")
-	defer file.Close() //nolint:errcheck // FileConn has its own copy
+	defer file.Close()
 	theirs = os.NewFile(uintptr(fds[1]), "qmp-qemu")
 	if ours, err = net.FileConn(file); err != nil {
 		return nil, nil, errors.Join(fmt.Errorf("socketpair: %w", err), theirs.Close())

@@ -3,16 +3,23 @@ package vmdk
 import (
 	"context"
 	"encoding/binary"
+	"errors"
+	"fmt"
 	"io"
 
+	"github.com/org/imagebuild-action/internal/fault"
 	"github.com/org/imagebuild-action/internal/ordered"
 )
 
+// ErrPadded is a stream whose content is whole but which has zeros after its
+// end, as qemu-img writes it. Workstation and ESXi refuse such a file; QEMU and
+// VirtualBox read it.
+var ErrPadded = fault.Wrap(fault.Input, errors.New("zeros after the end-of-stream marker"))
+
 // Verify reads the whole file and fails on any damage: each grain is unpacked
 // and its checksum compared, each marker is where the tables say, grains do
-// not overlap, padding is zero, and nothing follows the end. A file that ends
-// in zeros after the end-of-stream marker, as qemu-img writes them, fails too,
-// because Workstation and ESXi refuse it.
+// not overlap, padding is zero, and nothing follows the end. ErrPadded means that
+// only the last is not so.
 func (d *Reader) Verify(ctx context.Context) error {
 	if err := d.verifyHeader(); err != nil {
 		return err
@@ -196,14 +203,16 @@ func (w *walk) eos(value uint64) error {
 	switch {
 	case value != 0:
 		return damaged(w.at, "the end-of-stream marker has a value of %d", value)
-	case end != w.size:
-		return damaged(end, "%d bytes after the end-of-stream marker", w.size-end)
 	case w.footer && !w.foot:
 		return damaged(w.at, "the stream ends without a footer")
 	case len(w.tables) != 0:
 		return damaged(w.at, "the directory has %d grain tables that the stream does not", len(w.tables))
 	case w.left != 0:
 		return damaged(w.at, "the tables have %d grains that the stream does not", w.left)
+	case end != w.size && w.zeros(end, w.size) == nil:
+		return fmt.Errorf("%d zeros from byte %d: %w", w.size-end, end, ErrPadded)
+	case end != w.size:
+		return damaged(end, "%d bytes after the end-of-stream marker", w.size-end)
 	}
 	return io.EOF
 }
