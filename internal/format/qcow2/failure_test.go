@@ -13,6 +13,7 @@ import (
 	"github.com/org/imagebuild-action/internal/fault"
 	"github.com/org/imagebuild-action/internal/format/qcow2"
 	"github.com/org/imagebuild-action/internal/image"
+	"github.com/org/imagebuild-action/internal/testkit"
 )
 
 var errFull = errors.New("the disk is full")
@@ -53,7 +54,7 @@ func (f *memoryFile) ReadAt(p []byte, offset int64) (int, error) {
 
 // TestFailureAtEveryCall also proves, by its bubble, that no goroutine is left.
 func TestFailureAtEveryCall(t *testing.T) {
-	disk := fragments(3, 70<<20)
+	disk := testkit.Fragments(3, 70<<20)
 	for _, compression := range compressions {
 		for n := 1; ; n++ {
 			f := &memoryFile{fail: n}
@@ -86,12 +87,12 @@ func TestRefusedOptions(t *testing.T) {
 		"small clusters": {ClusterBits: 11},
 		"large clusters": {ClusterBits: 22},
 	} {
-		if _, err := qcow2.Write(t.Context(), &memoryFile{}, &memoryDisk{size: 1 << 20}, opts); err == nil {
+		if _, err := qcow2.Write(t.Context(), &memoryFile{}, testkit.NewDisk(1<<20), opts); err == nil {
 			t.Errorf("%s was accepted", name)
 		}
 	}
 	for _, size := range []int64{0, -512, 511, 1 << 62} {
-		if _, err := qcow2.Write(t.Context(), &memoryFile{}, &memoryDisk{size: size}, qcow2.Options{}); err == nil {
+		if _, err := qcow2.Write(t.Context(), &memoryFile{}, testkit.NewDisk(size), qcow2.Options{}); err == nil {
 			t.Errorf("a disk of %d bytes was accepted", size)
 		}
 	}
@@ -99,7 +100,7 @@ func TestRefusedOptions(t *testing.T) {
 
 func TestRefusedImages(t *testing.T) {
 	f := &memoryFile{}
-	if _, err := qcow2.Write(t.Context(), f, &memoryDisk{size: 1 << 20}, qcow2.Options{}); err != nil {
+	if _, err := qcow2.Write(t.Context(), f, testkit.NewDisk(1<<20), qcow2.Options{}); err != nil {
 		t.Fatal(err)
 	}
 	for want, edit := range map[string]func(b []byte){
@@ -136,9 +137,9 @@ func TestRefusedImages(t *testing.T) {
 // FuzzOpen feeds foreign bytes to the reader: it may refuse them, as an Input
 // fault, but never panic or read what is not there.
 func FuzzOpen(f *testing.F) {
-	disk := &memoryDisk{size: 3 << 20}
-	disk.put(70<<10, prose(1, 700))
-	disk.put(3<<20-512, prose(2, 512))
+	disk := testkit.NewDisk(3 << 20)
+	disk.Put(70<<10, testkit.Prose(1, 700))
+	disk.Put(3<<20-512, testkit.Prose(2, 512))
 	for _, compression := range compressions {
 		file := &memoryFile{}
 		if _, err := qcow2.Write(f.Context(), file, disk, qcow2.Options{Compression: compression, ClusterBits: 12}); err != nil {
@@ -174,7 +175,7 @@ func FuzzRoundTrip(f *testing.F) {
 	f.Add(uint32(129), uint64(2), uint8(4))
 	f.Add(uint32(65536), uint64(3), uint8(9))
 	f.Fuzz(func(t *testing.T, sectors uint32, seed uint64, bits uint8) {
-		disk := fragments(seed, (int64(sectors%400_000)+1)*512)
+		disk := testkit.Fragments(seed, (int64(sectors%400_000)+1)*512)
 		for _, compression := range compressions {
 			file := &memoryFile{}
 			if _, err := qcow2.Write(t.Context(), file, disk, qcow2.Options{Compression: compression, ClusterBits: 12 + uint32(bits%10)}); err != nil {
@@ -184,7 +185,7 @@ func FuzzRoundTrip(f *testing.F) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			same(t, disk, r)
+			testkit.Same(t, disk, r)
 		}
 	})
 }

@@ -3,7 +3,6 @@ package vmdk_test
 import (
 	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"testing"
 	"time"
@@ -11,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/org/imagebuild-action/internal/format/vmdk"
+	"github.com/org/imagebuild-action/internal/testkit"
 )
 
 // fileDisk is a sparse file as a disk.
@@ -48,26 +48,24 @@ func benchDisk(b *testing.B) string {
 	if path := os.Getenv("IMAGEBUILD_BENCH_DISK"); path != "" {
 		return path
 	}
-	disk := &memoryDisk{size: 1 << 30}
+	disk := testkit.NewDisk(1 << 30)
 	for i := range int64(128) {
-		disk.put(i*8<<20, prose(uint64(i), 2<<20))
+		disk.Put(i*8<<20, testkit.Prose(uint64(i), 2<<20))
 	}
-	return rawFile(b, disk)
+	return testkit.RawFile(b, disk)
 }
 
 // BenchmarkStreamVsQemuImg runs both writers on the same disk, one after the
 // other, and reports how many times as fast ours is, and how large.
 func BenchmarkStreamVsQemuImg(b *testing.B) {
-	if _, err := exec.LookPath("qemu-img"); err != nil {
-		b.Skip("qemu-img is missing; install qemu-utils")
-	}
+	testkit.Tool(b, "qemu-img")
 	path := benchDisk(b)
 	disk := openDisk(b, path)
 	theirs, ours := filepath.Join(b.TempDir(), "theirs.vmdk"), filepath.Join(b.TempDir(), "ours.vmdk")
 	var their, our, theirCPU, ourCPU time.Duration
 	for b.Loop() {
 		start := time.Now()
-		qemuImg(b, "convert", "-f", "raw", "-O", "vmdk", "-o", "subformat=streamOptimized", path, theirs)
+		testkit.QemuImg(b, "convert", "-f", "raw", "-O", "vmdk", "-o", "subformat=streamOptimized", path, theirs)
 		their += time.Since(start)
 		theirCPU = cpu(b, unix.RUSAGE_CHILDREN)
 		before := cpu(b, unix.RUSAGE_SELF)
@@ -85,7 +83,7 @@ func BenchmarkStreamVsQemuImg(b *testing.B) {
 		our += time.Since(start)
 		ourCPU += cpu(b, unix.RUSAGE_SELF) - before
 	}
-	qemuImg(b, "compare", "-f", "raw", "-F", "vmdk", path, ours)
+	testkit.QemuImg(b, "compare", "-f", "raw", "-F", "vmdk", path, ours)
 	their1, _ := os.Stat(theirs)
 	our1, _ := os.Stat(ours)
 	b.ReportMetric(their.Seconds()/float64(b.N), "qemu-s/op")

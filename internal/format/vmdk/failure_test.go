@@ -10,6 +10,7 @@ import (
 	"testing/synctest"
 
 	"github.com/org/imagebuild-action/internal/format/vmdk"
+	"github.com/org/imagebuild-action/internal/testkit"
 )
 
 var errFull = errors.New("the disk is full")
@@ -26,7 +27,7 @@ func (w *failingWriter) Write(p []byte) (int, error) {
 
 // failingDisk fails at the nth read or extent, counted from one.
 type failingDisk struct {
-	*memoryDisk
+	*testkit.Disk
 	calls chan int // holds the calls left
 }
 
@@ -43,19 +44,19 @@ func (d *failingDisk) ReadAt(p []byte, offset int64) (int, error) {
 	if err := d.left(); err != nil {
 		return 0, err
 	}
-	return d.memoryDisk.ReadAt(p, offset)
+	return d.Disk.ReadAt(p, offset)
 }
 
 func (d *failingDisk) NextExtent(offset int64) (start, end int64, err error) {
 	if err := d.left(); err != nil {
 		return 0, 0, err
 	}
-	return d.memoryDisk.NextExtent(offset)
+	return d.Disk.NextExtent(offset)
 }
 
 // TestFailureAtEveryCall also proves, by its bubble, that no goroutine is left.
 func TestFailureAtEveryCall(t *testing.T) {
-	disk := fragments(3, 70<<20)
+	disk := testkit.Fragments(3, 70<<20)
 	for _, format := range formats {
 		t.Run(format.name+"/writer", func(t *testing.T) {
 			for n := 1; ; n++ {
@@ -107,7 +108,7 @@ type writerFunc func(p []byte) (int, error)
 func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
 
 func TestRefusedOptions(t *testing.T) {
-	good := &memoryDisk{size: 1 << 20}
+	good := testkit.NewDisk(1 << 20)
 	for name, opts := range map[string]vmdk.StreamOptions{
 		"quote in the name": {FileName: `a"b.vmdk`},
 		"path in the name":  {FileName: "../b.vmdk"},
@@ -123,7 +124,7 @@ func TestRefusedOptions(t *testing.T) {
 	}
 	for _, size := range []int64{0, -512, 511, 2<<40 + 512} {
 		for _, format := range formats {
-			if _, err := format.write(t.Context(), io.Discard, &memoryDisk{size: size}, 1); err == nil {
+			if _, err := format.write(t.Context(), io.Discard, testkit.NewDisk(size), 1); err == nil {
 				t.Errorf("%s: a disk of %d bytes was accepted", format.name, size)
 			}
 		}
@@ -161,7 +162,7 @@ func TestMemoryIsBounded(t *testing.T) {
 	if testing.Short() {
 		t.Skip("writes 160 MiB twice")
 	}
-	disk := endless{data: prose(1, 2<<20)}
+	disk := endless{data: testkit.Prose(1, 2<<20)}
 	for _, format := range formats {
 		runtime.GC()
 		var before, now runtime.MemStats

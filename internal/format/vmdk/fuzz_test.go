@@ -7,14 +7,15 @@ import (
 	"github.com/org/imagebuild-action/internal/fault"
 	"github.com/org/imagebuild-action/internal/format/vmdk"
 	"github.com/org/imagebuild-action/internal/image"
+	"github.com/org/imagebuild-action/internal/testkit"
 )
 
 // FuzzOpen feeds foreign bytes to the reader: it may refuse them, as an Input
 // fault, but never panic or read what is not there.
 func FuzzOpen(f *testing.F) {
-	disk := &memoryDisk{size: 33 << 20}
-	disk.put(70<<10, prose(1, 700))
-	disk.put(33<<20-512, prose(2, 512))
+	disk := testkit.NewDisk(33 << 20)
+	disk.Put(70<<10, testkit.Prose(1, 700))
+	disk.Put(33<<20-512, testkit.Prose(2, 512))
 	for _, format := range formats {
 		var out bytes.Buffer
 		if _, err := format.write(f.Context(), &out, disk, 1); err != nil {
@@ -49,7 +50,7 @@ func FuzzRoundTrip(f *testing.F) {
 	f.Add(uint32(129), uint64(2))
 	f.Add(uint32(65536), uint64(3))
 	f.Fuzz(func(t *testing.T, sectors uint32, seed uint64) {
-		disk := fragments(seed, (int64(sectors%400_000)+1)*512)
+		disk := testkit.Fragments(seed, (int64(sectors%400_000)+1)*512)
 		for _, format := range formats {
 			var out bytes.Buffer
 			if _, err := format.write(t.Context(), &out, disk, 2); err != nil {
@@ -59,7 +60,7 @@ func FuzzRoundTrip(f *testing.F) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			same(t, disk, r)
+			testkit.Same(t, disk, r)
 			if err := r.Verify(t.Context()); err != nil {
 				t.Fatal(err)
 			}

@@ -14,6 +14,7 @@ import (
 	"github.com/org/imagebuild-action/internal/fault"
 	"github.com/org/imagebuild-action/internal/format/vmdk"
 	"github.com/org/imagebuild-action/internal/image"
+	"github.com/org/imagebuild-action/internal/testkit"
 )
 
 // format is one of the two ways to write, with the same signature.
@@ -31,33 +32,9 @@ var formats = []format{
 	}},
 }
 
-// same fails unless both disks have the same content and size.
-func same(t testing.TB, want, got image.Disk) {
-	t.Helper()
-	if want.Size() != got.Size() {
-		t.Fatalf("size %d, want %d", got.Size(), want.Size())
-	}
-	a, b := make([]byte, 1<<20), make([]byte, 1<<20)
-	for _, from := range []image.Disk{want, got} { // no data outside the other's extents either
-		blocks := image.NewBlocks(from, 1<<20)
-		for {
-			offset, err := blocks.Next()
-			if errors.Is(err, io.EOF) {
-				break
-			}
-			if err = errors.Join(err, image.ReadBlock(want, a, offset), image.ReadBlock(got, b, offset)); err != nil {
-				t.Fatal(err)
-			}
-			if !bytes.Equal(a, b) {
-				t.Fatalf("the disks differ within 1 MiB at byte %d", offset)
-			}
-		}
-	}
-}
-
 func TestReadBackAndVerify(t *testing.T) {
 	for _, format := range formats {
-		for name, disk := range disks() {
+		for name, disk := range testkit.Disks() {
 			t.Run(format.name+"/"+name, func(t *testing.T) {
 				var out bytes.Buffer
 				info, err := format.write(t.Context(), &out, disk, 2)
@@ -68,13 +45,13 @@ func TestReadBackAndVerify(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				if info.SizeBytes != int64(out.Len()) || info.CapacityBytes != disk.size {
+				if info.SizeBytes != int64(out.Len()) || info.CapacityBytes != disk.Size() {
 					t.Errorf("info %+v for %d bytes", info, out.Len())
 				}
 				if d := r.Descriptor(); d.CID != 0x1234abcd || d.CreateType != format.name {
 					t.Errorf("descriptor %+v", d)
 				}
-				same(t, disk, r)
+				testkit.Same(t, disk, r)
 				if err := r.Verify(t.Context()); err != nil {
 					t.Error(err)
 				}
@@ -84,7 +61,7 @@ func TestReadBackAndVerify(t *testing.T) {
 }
 
 func TestBytesDoNotDependOnWorkers(t *testing.T) {
-	disk := fragments(5, 100<<20)
+	disk := testkit.Fragments(5, 100<<20)
 	for _, format := range formats {
 		var first bytes.Buffer
 		want, err := format.write(t.Context(), &first, disk, 1)
@@ -106,12 +83,12 @@ func TestBytesDoNotDependOnWorkers(t *testing.T) {
 
 func TestReadQemuImages(t *testing.T) {
 	for _, size := range []int64{512, 65536 + 512, 70<<20 + 1024} {
-		disk := fragments(uint64(size), size)
-		source := rawFile(t, disk)
+		disk := testkit.Fragments(uint64(size), size)
+		source := testkit.RawFile(t, disk)
 		for _, subformat := range []string{"monolithicSparse", "streamOptimized"} {
 			t.Run(fmt.Sprintf("%s/%d", subformat, size), func(t *testing.T) {
 				path := filepath.Join(t.TempDir(), "qemu.vmdk")
-				qemuImg(t, "convert", "-O", "vmdk", "-o", "subformat="+subformat, source, path)
+				testkit.QemuImg(t, "convert", "-O", "vmdk", "-o", "subformat="+subformat, source, path)
 				data, err := os.ReadFile(path)
 				if err != nil {
 					t.Fatal(err)
@@ -120,7 +97,7 @@ func TestReadQemuImages(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				same(t, disk, r)
+				testkit.Same(t, disk, r)
 				err = r.Verify(t.Context())
 				if subformat == "monolithicSparse" && err != nil {
 					t.Error(err)
@@ -139,10 +116,10 @@ func TestReadQemuImages(t *testing.T) {
 // a sparse disk, which has no checksum, or a bit that deflate does not use: the
 // content is still the same.
 func TestVerifyNoticesEveryByte(t *testing.T) {
-	disk := &memoryDisk{size: 66 << 20}
-	disk.put(70<<10, prose(1, 5000))
-	disk.put(40<<20, prose(2, 2000))
-	disk.put(65<<20, prose(3, 100))
+	disk := testkit.NewDisk(66 << 20)
+	disk.Put(70<<10, testkit.Prose(1, 5000))
+	disk.Put(40<<20, testkit.Prose(2, 2000))
+	disk.Put(65<<20, testkit.Prose(3, 100))
 	for _, format := range formats {
 		t.Run(format.name, func(t *testing.T) {
 			var out bytes.Buffer
@@ -169,7 +146,7 @@ func TestVerifyNoticesEveryByte(t *testing.T) {
 					if i < 128*512 {
 						t.Errorf("byte %d may be anything", i)
 					}
-					same(t, disk, r)
+					testkit.Same(t, disk, r)
 				} else if err != nil && fault.KindOf(err) != fault.Input {
 					t.Errorf("byte %d: %v is of kind %v", i, err, fault.KindOf(err))
 				}
