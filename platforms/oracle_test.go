@@ -11,6 +11,7 @@ import (
 	"github.com/org/imagebuild-action/internal/run"
 	"github.com/org/imagebuild-action/internal/size"
 	"github.com/org/imagebuild-action/internal/target"
+	"github.com/org/imagebuild-action/internal/testkit"
 	"github.com/org/imagebuild-action/platforms"
 	"github.com/org/imagebuild-action/platforms/libvirt"
 	"github.com/org/imagebuild-action/platforms/virtualbox"
@@ -32,17 +33,6 @@ func oracle(t *testing.T, script string, env []string, artifacts ...string) {
 	}
 }
 
-// need skips the test without a tool, or fails it where all tools must be.
-func need(t *testing.T, tool string) {
-	t.Helper()
-	if err := run.Run(t.Context(), run.Spec{Argv: []string{"sh", "-c", "command -v " + tool}}); err != nil {
-		if os.Getenv("REQUIRE_TOOLS") == "1" {
-			t.Fatalf("%s is missing", tool)
-		}
-		t.Skipf("%s is missing", tool)
-	}
-}
-
 // paths packs and returns the files of one kind.
 func paths(t *testing.T, p platforms.Packer, job target.Job, kind image.Kind) (found []string) {
 	t.Helper()
@@ -58,7 +48,7 @@ func TestVagrantTakesOurBoxes(t *testing.T) {
 	if testing.Short() {
 		t.Skip("Vagrant takes seconds to start")
 	}
-	need(t, "vagrant")
+	testkit.Tool(t, "vagrant")
 	var boxes []string
 	for _, kind := range platforms.Kinds() {
 		p, err := platforms.New(kind.Name, kind.Name, kind.New())
@@ -71,7 +61,7 @@ func TestVagrantTakesOurBoxes(t *testing.T) {
 }
 
 func TestQEMUTakesOurDisks(t *testing.T) {
-	need(t, "qemu-img")
+	testkit.Tool(t, "qemu-img")
 	p := libvirt.New("libvirt", libvirt.NewConfig())
 	job := newJob(t)
 	oracle(t, "qemu.sh", []string{"TMPDIR=" + t.TempDir()}, paths(t, p, job, image.QCOW2)...)

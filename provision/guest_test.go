@@ -15,23 +15,18 @@ import (
 
 	"github.com/org/imagebuild-action/internal/chroot"
 	"github.com/org/imagebuild-action/internal/template"
+	"github.com/org/imagebuild-action/internal/testkit"
 	"github.com/org/imagebuild-action/provision"
 )
 
 // realGuest is a chroot with the host's static busybox.
-func realGuest(t *testing.T) (root string, c *chroot.Chroot) {
+func realGuest(t *testing.T) (string, *chroot.Chroot) {
 	t.Helper()
 	if os.Geteuid() != 0 {
 		t.Skip("needs root")
 	}
-	busybox, err := os.ReadFile("/bin/busybox")
-	if err != nil {
-		if os.Getenv("REQUIRE_TOOLS") == "1" {
-			t.Fatal("install busybox-static")
-		}
-		t.Skip("install busybox-static")
-	}
-	root = t.TempDir()
+	busybox := testkit.Busybox(t)
+	root := t.TempDir()
 	for _, name := range []string{"bin", "usr/bin", "etc", "proc", "sys", "dev", "run", "tmp"} {
 		if err := os.MkdirAll(filepath.Join(root, name), 0o755); err != nil {
 			t.Fatal(err)
@@ -52,7 +47,7 @@ func realGuest(t *testing.T) (root string, c *chroot.Chroot) {
 	if err := os.Symlink("../../bin/busybox", filepath.Join(root, "usr/bin/env")); err != nil {
 		t.Fatal(err)
 	}
-	c, err = chroot.Open(t.Context(), chroot.Options{Root: root, Epoch: time.Unix(1700000000, 0)})
+	c, err := chroot.Open(t.Context(), chroot.Options{Root: root, Epoch: time.Unix(1700000000, 0)})
 	if err != nil {
 		t.Fatal(err)
 	}

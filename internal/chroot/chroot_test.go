@@ -12,6 +12,7 @@ import (
 
 	"github.com/org/imagebuild-action/internal/chroot"
 	"github.com/org/imagebuild-action/internal/guest"
+	"github.com/org/imagebuild-action/internal/testkit"
 )
 
 // busyboxTree makes a root file system of the host's static busybox.
@@ -20,13 +21,7 @@ func busyboxTree(t testing.TB) string {
 	if os.Geteuid() != 0 {
 		t.Skip("needs root")
 	}
-	busybox, err := os.ReadFile("/bin/busybox")
-	if err != nil {
-		if os.Getenv("REQUIRE_TOOLS") == "1" {
-			t.Fatal("install busybox-static")
-		}
-		t.Skip("install busybox-static")
-	}
+	busybox := testkit.Busybox(t)
 	root := t.TempDir()
 	for _, dir := range []string{"bin", "etc", "usr/sbin", "usr/bin", "proc", "sys", "dev", "run", "tmp", "root"} {
 		if err := os.MkdirAll(filepath.Join(root, dir), 0o755); err != nil {

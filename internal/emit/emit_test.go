@@ -20,6 +20,7 @@ import (
 	"github.com/org/imagebuild-action/internal/image"
 	"github.com/org/imagebuild-action/internal/report"
 	"github.com/org/imagebuild-action/internal/target"
+	"github.com/org/imagebuild-action/internal/testkit"
 	"github.com/org/imagebuild-action/internal/toolroot"
 	"github.com/org/imagebuild-action/internal/tree"
 )
@@ -111,13 +112,13 @@ func TestRootFileSystem(t *testing.T) {
 		t.Error("two runs differ")
 	}
 	debugfs := func(command string) string {
-		out, err := exec.CommandContext(t.Context(), need(t, "debugfs"), "-R", command, images[0]).CombinedOutput()
+		out, err := exec.CommandContext(t.Context(), testkit.Tool(t, "debugfs"), "-R", command, images[0]).CombinedOutput()
 		if err != nil {
 			t.Fatalf("debugfs %s: %v\n%s", command, err, out)
 		}
 		return string(out)
 	}
-	out, err := exec.CommandContext(t.Context(), need(t, "e2fsck"), "-fn", images[0]).CombinedOutput()
+	out, err := exec.CommandContext(t.Context(), testkit.Tool(t, "e2fsck"), "-fn", images[0]).CombinedOutput()
 	if err != nil {
 		t.Errorf("e2fsck: %v\n%s", err, out)
 	}
@@ -136,20 +137,6 @@ func TestRootFileSystem(t *testing.T) {
 			t.Errorf("debugfs %s: no %q in\n%s", command, want, got)
 		}
 	}
-}
-
-func need(t *testing.T, name string) string {
-	t.Helper()
-	for _, dir := range append(filepath.SplitList(os.Getenv("PATH")), "/sbin", "/usr/sbin") {
-		if info, err := os.Stat(filepath.Join(dir, name)); err == nil && !info.IsDir() {
-			return filepath.Join(dir, name)
-		}
-	}
-	if os.Getenv("REQUIRE_TOOLS") == "1" {
-		t.Fatalf("%s is not installed", name)
-	}
-	t.Skipf("%s is not installed", name)
-	return ""
 }
 
 // broken fails after so many entries.

@@ -16,49 +16,16 @@ import (
 	"github.com/org/imagebuild-action/internal/fault"
 	"github.com/org/imagebuild-action/internal/image"
 	"github.com/org/imagebuild-action/internal/seal"
+	"github.com/org/imagebuild-action/internal/testkit"
 )
 
 var epoch = time.Unix(1700000000, 0).UTC()
 
-// memory is a tree of path to content; a path that ends in "/" is a directory,
-// a content that begins with "->" a symlink.
+// memory is a testkit.Tree that is newer than epoch.
 type memory map[string]string
 
 func (m memory) Walk(ctx context.Context, fn func(*image.Entry, io.Reader) error) error {
-	names := map[string]bool{".": true}
-	for name := range m {
-		parts := strings.Split(strings.TrimSuffix(name, "/"), "/")
-		for i := range parts {
-			names[strings.Join(parts[:i+1], "/")] = true
-		}
-	}
-	list := make([]string, 0, len(names))
-	for name := range names {
-		list = append(list, name)
-	}
-	slices.Sort(list)
-	for _, name := range list {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		e := &image.Entry{Path: name, Type: image.Directory, Mode: 0o755, ModTime: epoch.Add(time.Hour)}
-		content, isFile := m[name]
-		var err error
-		switch target, isLink := strings.CutPrefix(content, "->"); {
-		case !isFile:
-			err = fn(e, nil)
-		case isLink:
-			e.Type, e.Mode, e.Link = image.Symlink, 0o777, target
-			err = fn(e, nil)
-		default:
-			e.Type, e.Mode, e.GID, e.SizeBytes = image.File, 0o640, 4, int64(len(content))
-			err = fn(e, strings.NewReader(content))
-		}
-		if err != nil {
-			return err
-		}
-	}
-	return nil
+	return testkit.Tree{Files: m, ModTime: epoch.Add(time.Hour), GID: 4}.Walk(ctx, fn)
 }
 
 // show lists everything but plain directories.

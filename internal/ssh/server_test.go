@@ -15,6 +15,8 @@ import (
 	"testing"
 
 	"golang.org/x/crypto/ssh"
+
+	"github.com/org/imagebuild-action/internal/testkit"
 )
 
 // server is an SSH server in this process that runs commands on this machine.
@@ -123,10 +125,7 @@ func sshd(t *testing.T, authorized string) (addr string) {
 	t.Helper()
 	const binary = "/usr/sbin/sshd"
 	if _, err := os.Stat(binary); err != nil || os.Getuid() != 0 {
-		if os.Getenv("REQUIRE_TOOLS") == "1" {
-			t.Fatalf("%s as root: %v", binary, err)
-		}
-		t.Skipf("needs %s and root", binary)
+		testkit.Missing(t, "needs %s and root: %v", binary, err)
 	}
 	dir := t.TempDir()
 	if err := os.MkdirAll("/run/sshd", 0o755); err != nil {

@@ -5,9 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"os/exec"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -16,41 +14,17 @@ import (
 
 	"github.com/org/imagebuild-action/internal/fault"
 	"github.com/org/imagebuild-action/internal/image"
+	"github.com/org/imagebuild-action/internal/testkit"
 	"github.com/org/imagebuild-action/internal/vagrant"
 )
 
 var epoch = time.Unix(1700000000, 0).UTC()
 
+// memory is a testkit.Tree of the time epoch.
 type memory map[string]string
 
 func (m memory) Walk(ctx context.Context, fn func(*image.Entry, io.Reader) error) error {
-	names := map[string]bool{".": true}
-	for name := range m {
-		parts := strings.Split(strings.TrimSuffix(name, "/"), "/")
-		for i := range parts {
-			names[strings.Join(parts[:i+1], "/")] = true
-		}
-	}
-	list := make([]string, 0, len(names))
-	for name := range names {
-		list = append(list, name)
-	}
-	slices.Sort(list)
-	for _, name := range list {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		content, isFile := m[name]
-		e := &image.Entry{Path: name, Type: image.Directory, Mode: 0o755, ModTime: epoch}
-		var r io.Reader
-		if isFile {
-			e.Type, e.Mode, e.SizeBytes, r = image.File, 0o640, int64(len(content)), strings.NewReader(content)
-		}
-		if err := fn(e, r); err != nil {
-			return err
-		}
-	}
-	return nil
+	return testkit.Tree{Files: m, ModTime: epoch}.Walk(ctx, fn)
 }
 
 func base() memory {
@@ -194,13 +168,7 @@ func TestOverlayRefuses(t *testing.T) {
 
 // The keys are typed in by hand: ssh-keygen says whether they are keys.
 func TestInsecureKeysAreKeys(t *testing.T) {
-	if _, err := exec.LookPath("ssh-keygen"); err != nil {
-		if os.Getenv("REQUIRE_TOOLS") == "1" {
-			t.Fatal(err)
-		}
-		t.Skip(err)
-	}
-	cmd := exec.CommandContext(t.Context(), "ssh-keygen", "-l", "-f", "-")
+	cmd := exec.CommandContext(t.Context(), testkit.Tool(t, "ssh-keygen"), "-l", "-f", "-")
 	cmd.Stdin = strings.NewReader(vagrant.InsecureKeys)
 	out, err := cmd.CombinedOutput()
 	if err != nil || strings.Count(string(out), "\n") != 2 || !strings.Contains(string(out), "(RSA)") || !strings.Contains(string(out), "(ED25519)") {

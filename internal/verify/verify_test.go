@@ -18,6 +18,7 @@ import (
 	"github.com/org/imagebuild-action/internal/size"
 	"github.com/org/imagebuild-action/internal/ssh"
 	"github.com/org/imagebuild-action/internal/target"
+	"github.com/org/imagebuild-action/internal/testkit"
 	"github.com/org/imagebuild-action/internal/vm"
 )
 
@@ -41,12 +42,7 @@ func emulator(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts QEMU")
 	}
-	if _, err := exec.LookPath(vm.Binary); err != nil {
-		if os.Getenv("REQUIRE_TOOLS") == "1" {
-			t.Fatal(err)
-		}
-		t.Skip(err)
-	}
+	testkit.Tool(t, vm.Binary)
 }
 
 func TestGuestThatNeverArrives(t *testing.T) {

@@ -7,7 +7,6 @@ import (
 	"image/png"
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -16,6 +15,7 @@ import (
 
 	"github.com/org/imagebuild-action/internal/fault"
 	"github.com/org/imagebuild-action/internal/target"
+	"github.com/org/imagebuild-action/internal/testkit"
 )
 
 // bootSector is a small disk whose first sector writes text to the first serial port
@@ -57,12 +57,7 @@ func emulator(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts QEMU")
 	}
-	if _, err := exec.LookPath(Binary); err != nil {
-		if os.Getenv("REQUIRE_TOOLS") == "1" {
-			t.Fatal(err)
-		}
-		t.Skip(err)
-	}
+	testkit.Tool(t, Binary)
 }
 
 func start(t *testing.T, c Config) *Machine {

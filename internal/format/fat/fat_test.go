@@ -12,6 +12,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/org/imagebuild-action/internal/testkit"
 )
 
 func sample(sizeBytes int64) Options {
@@ -45,23 +47,8 @@ func write(t testing.TB, o Options) string {
 	return name
 }
 
-// need skips a test without its oracle, or fails it where oracles are required.
-func need(t *testing.T, tool string) string {
-	t.Helper()
-	for _, dir := range append(filepath.SplitList(os.Getenv("PATH")), "/sbin", "/usr/sbin") {
-		if info, err := os.Stat(filepath.Join(dir, tool)); err == nil && !info.IsDir() {
-			return filepath.Join(dir, tool)
-		}
-	}
-	if os.Getenv("REQUIRE_TOOLS") == "1" {
-		t.Fatalf("%s is not installed", tool)
-	}
-	t.Skipf("%s is not installed", tool)
-	return ""
-}
-
 func TestOracle(t *testing.T) {
-	fsck, mcopy := need(t, "fsck.vfat"), need(t, "mcopy")
+	fsck, mcopy := testkit.Tool(t, "fsck.vfat"), testkit.Tool(t, "mcopy")
 	for _, sizeBytes := range []int64{MinBytes, 64<<20 + 512, MaxBytes} {
 		t.Run(fmt.Sprint(sizeBytes), func(t *testing.T) {
 			o := sample(sizeBytes)
@@ -81,7 +68,7 @@ func TestOracle(t *testing.T) {
 }
 
 func TestManyFiles(t *testing.T) {
-	fsck := need(t, "fsck.vfat")
+	fsck := testkit.Tool(t, "fsck.vfat")
 	o := sample(MinBytes)
 	for i := range 100 { // a directory of several clusters
 		o.Files = append(o.Files, File{fmt.Sprintf("DIR/F%d.TXT", i), []byte{byte(i)}})

@@ -12,6 +12,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/org/imagebuild-action/internal/testkit"
 )
 
 var update = flag.Bool("update", false, "write the goldens anew")
@@ -134,23 +136,8 @@ func TestValidate(t *testing.T) {
 	}
 }
 
-// need skips a test without its oracle, or fails it where oracles are required.
-func need(t *testing.T, tool string) string {
-	t.Helper()
-	for _, dir := range append(filepath.SplitList(os.Getenv("PATH")), "/sbin", "/usr/sbin") {
-		if info, err := os.Stat(filepath.Join(dir, tool)); err == nil && !info.IsDir() {
-			return filepath.Join(dir, tool)
-		}
-	}
-	if os.Getenv("REQUIRE_TOOLS") == "1" {
-		t.Fatalf("%s is not installed", tool)
-	}
-	t.Skipf("%s is not installed", tool)
-	return ""
-}
-
 func TestOracle(t *testing.T) {
-	sfdisk := need(t, "sfdisk")
+	sfdisk := testkit.Tool(t, "sfdisk")
 	const sectors = 131072
 	name := filepath.Join(t.TempDir(), "disk")
 	f, err := os.Create(name)
@@ -189,7 +176,7 @@ func TestOracle(t *testing.T) {
 }
 
 func TestSgdisk(t *testing.T) {
-	sgdisk := need(t, "sgdisk")
+	sgdisk := testkit.Tool(t, "sgdisk")
 	name := filepath.Join(t.TempDir(), "disk")
 	disk := &memory{data: make([]byte, 131072*SectorSize)}
 	if err := sample(t, 131072).Write(disk, nil); err != nil {

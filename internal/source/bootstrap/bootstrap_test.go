@@ -12,6 +12,7 @@ import (
 
 	"github.com/org/imagebuild-action/internal/fault"
 	"github.com/org/imagebuild-action/internal/run"
+	"github.com/org/imagebuild-action/internal/testkit"
 )
 
 type faults []string
@@ -272,12 +273,7 @@ func TestRepository(t *testing.T) {
 }
 
 func TestIdentity(t *testing.T) {
-	if _, err := run.Output(t.Context(), run.Spec{Argv: []string{"mmdebstrap", "--version"}}); err != nil {
-		if os.Getenv("REQUIRE_TOOLS") == "1" {
-			t.Fatal(err)
-		}
-		t.Skip(err)
-	}
+	testkit.Tool(t, "mmdebstrap")
 	base := func() (*Config, Request) {
 		return New(), Request{Arch: "amd64", Epoch: time.Unix(1, 0), CacheDir: t.TempDir(), TemplateDir: t.TempDir()}
 	}
