@@ -92,10 +92,7 @@ func (d *Reader) readCluster(p []byte, index, within int64) error {
 	if entry&compressed == 0 {
 		return d.read(p, int64(entry&offsetMask)+within)
 	}
-	d.mu.Lock()
-	cached, ok := d.plain.entries[index]
-	d.mu.Unlock()
-	if ok {
+	if cached, ok := d.plain.Get(index); ok {
 		copy(p, cached[within:])
 		return nil
 	}
@@ -107,10 +104,7 @@ func (d *Reader) readCluster(p []byte, index, within int64) error {
 	copy(p, s.cluster[within:])
 	if int64(len(p)) < d.cluster {
 		// Small reads come in rows; whole clusters are not read twice.
-		keep := bytes.Clone(s.cluster)
-		d.mu.Lock()
-		d.plain.put(index, keep)
-		d.mu.Unlock()
+		d.plain.Put(index, bytes.Clone(s.cluster))
 	}
 	return nil
 }

@@ -9,6 +9,7 @@ import (
 	"sync"
 
 	"github.com/org/imagebuild-action/internal/fault"
+	"github.com/org/imagebuild-action/internal/fifo"
 )
 
 // cachedTables bounds the memory for L2 tables: 64 KiB each, usually.
@@ -23,33 +24,13 @@ type Reader struct {
 	l1      []uint64
 
 	scratch sync.Pool // *scratch
-	mu      sync.Mutex
-	tables  ring[[]uint64]
-	plain   ring[[]byte] // clusters unpacked for small reads
+	tables  *fifo.Cache[[]uint64]
+	plain   *fifo.Cache[[]byte] // clusters unpacked for small reads
 }
 
 type scratch struct {
 	packed, cluster []byte
 	decompressor
-}
-
-// ring is a cache that forgets its oldest entry.
-type ring[T any] struct {
-	entries map[int64]T
-	order   []int64
-	limit   int
-}
-
-func (c *ring[T]) put(key int64, value T) {
-	if _, ok := c.entries[key]; ok {
-		return
-	}
-	if len(c.order) == c.limit {
-		delete(c.entries, c.order[0])
-		c.order = c.order[1:]
-	}
-	c.entries[key] = value
-	c.order = append(c.order, key)
 }
 
 func damaged(offset int64, format string, args ...any) error {
@@ -65,8 +46,8 @@ func refused(format string, args ...any) error {
 func Open(r io.ReaderAt, sizeBytes int64) (*Reader, error) {
 	d := &Reader{
 		file: r, size: sizeBytes,
-		tables: ring[[]uint64]{entries: map[int64][]uint64{}, limit: cachedTables},
-		plain:  ring[[]byte]{entries: map[int64][]byte{}, limit: 4},
+		tables: fifo.New[[]uint64](cachedTables),
+		plain:  fifo.New[[]byte](4),
 	}
 	first := make([]byte, headerBytes)
 	if err := d.read(first[:min(headerBytes, max(sizeBytes, 0))], 0); err != nil {
@@ -173,17 +154,14 @@ func (d *Reader) table(index int64) ([]uint64, error) {
 	if at == 0 {
 		return nil, nil
 	}
-	d.mu.Lock()
-	table, ok := d.tables.entries[index]
-	d.mu.Unlock()
-	if ok {
+	if table, ok := d.tables.Get(index); ok {
 		return table, nil
 	}
 	raw := make([]byte, d.cluster)
 	if err := d.read(raw, int64(at)); err != nil {
 		return nil, err
 	}
-	table = make([]uint64, d.cluster/8)
+	table := make([]uint64, d.cluster/8)
 	for i := range table {
 		entry := binary.BigEndian.Uint64(raw[i*8:])
 		if err := d.checkEntry(entry); err != nil {
@@ -191,9 +169,7 @@ func (d *Reader) table(index int64) ([]uint64, error) {
 		}
 		table[i] = entry
 	}
-	d.mu.Lock()
-	d.tables.put(index, table)
-	d.mu.Unlock()
+	d.tables.Put(index, table)
 	return table, nil
 }
 

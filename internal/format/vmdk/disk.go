@@ -76,10 +76,7 @@ func (d *Reader) readGrain(p []byte, index, within int64) error {
 	if d.header.flags&flagCompressed == 0 {
 		return d.read(p, at+within)
 	}
-	d.mu.Lock()
-	cached, ok := d.grains.entries[index]
-	d.mu.Unlock()
-	if ok {
+	if cached, ok := d.grains.Get(index); ok {
 		copy(p, cached[within:])
 		return nil
 	}
@@ -94,10 +91,7 @@ func (d *Reader) readGrain(p []byte, index, within int64) error {
 	copy(p, z.plain[within:])
 	if int64(len(p)) < d.grainBytes() {
 		// Small reads come in rows; whole grains are not read twice.
-		keep := bytes.Clone(z.plain[:d.grainBytes()])
-		d.mu.Lock()
-		d.grains.put(index, keep)
-		d.mu.Unlock()
+		d.grains.Put(index, bytes.Clone(z.plain[:d.grainBytes()]))
 	}
 	return nil
 }

@@ -8,6 +8,7 @@ import (
 	"sync"
 
 	"github.com/org/imagebuild-action/internal/fault"
+	"github.com/org/imagebuild-action/internal/fifo"
 )
 
 // Limits of what a foreign file can make us do.
@@ -31,28 +32,8 @@ type Reader struct {
 	descriptor Descriptor
 
 	scratch sync.Pool // *inflater
-	mu      sync.Mutex
-	tables  ring[*[tableEntries]uint32]
-	grains  ring[[]byte]
-}
-
-// ring is a cache that forgets its oldest entry.
-type ring[T any] struct {
-	entries map[int64]T
-	order   []int64
-	limit   int
-}
-
-func (c *ring[T]) put(key int64, value T) {
-	if _, ok := c.entries[key]; ok {
-		return
-	}
-	if len(c.order) == c.limit {
-		delete(c.entries, c.order[0])
-		c.order = c.order[1:]
-	}
-	c.entries[key] = value
-	c.order = append(c.order, key)
+	tables  *fifo.Cache[*[tableEntries]uint32]
+	grains  *fifo.Cache[[]byte]
 }
 
 func damaged(offset int64, format string, args ...any) error {
@@ -68,8 +49,8 @@ func refused(format string, args ...any) error {
 func Open(r io.ReaderAt, sizeBytes int64) (*Reader, error) {
 	d := &Reader{
 		file: r, size: sizeBytes,
-		tables: ring[*[tableEntries]uint32]{entries: map[int64]*[tableEntries]uint32{}, limit: cachedTables},
-		grains: ring[[]byte]{entries: map[int64][]byte{}, limit: cachedGrains},
+		tables: fifo.New[*[tableEntries]uint32](cachedTables),
+		grains: fifo.New[[]byte](cachedGrains),
 	}
 	first := make([]byte, sector)
 	if err := d.read(first[:min(sector, max(sizeBytes, 0))], 0); err != nil {
@@ -216,10 +197,7 @@ func (d *Reader) table(index int64) (*[tableEntries]uint32, error) {
 	if d.directory[index] == 0 {
 		return nil, nil
 	}
-	d.mu.Lock()
-	table, ok := d.tables.entries[index]
-	d.mu.Unlock()
-	if ok {
+	if table, ok := d.tables.Get(index); ok {
 		return table, nil
 	}
 	at := int64(d.directory[index]) * sector
@@ -227,9 +205,7 @@ func (d *Reader) table(index int64) (*[tableEntries]uint32, error) {
 	if err != nil {
 		return nil, err
 	}
-	d.mu.Lock()
-	d.tables.put(index, table)
-	d.mu.Unlock()
+	d.tables.Put(index, table)
 	return table, nil
 }
 
