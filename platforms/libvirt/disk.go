@@ -9,7 +9,6 @@ import (
 	"github.com/org/imagebuild-action/internal/fault"
 	"github.com/org/imagebuild-action/internal/format/qcow2"
 	"github.com/org/imagebuild-action/internal/format/tarball"
-	"github.com/org/imagebuild-action/internal/format/vagrantbox"
 	"github.com/org/imagebuild-action/internal/report"
 	"github.com/org/imagebuild-action/internal/run"
 	"github.com/org/imagebuild-action/internal/target"
@@ -57,28 +56,13 @@ func (p *Platform) box(ctx context.Context, job target.Job, path string, task re
 	if err != nil {
 		return sum, err
 	}
-	metadata, err := p.metadata(job, capacityBytes).JSON()
-	if err != nil {
-		return sum, err
-	}
 	content, err := os.Open(diskPath)
 	if err != nil {
 		return sum, run.Explain(err)
 	}
-	defer content.Close() //nolint:errcheck // opened for reading
-	box, err := vagrantbox.Create(path, tarball.Plain, pack.Seal(job))
-	if err != nil {
-		return sum, err
-	}
-	defer box.Abort()
-	if err := box.AddBytes(ctx, vagrantbox.MetadataName, metadata); err != nil {
-		return sum, err
-	}
-	if err := box.AddBytes(ctx, "Vagrantfile", []byte(p.vagrantfile())); err != nil {
-		return sum, err
-	}
-	if err := box.Add(ctx, diskName, disk.SizeBytes, content); err != nil {
-		return sum, err
-	}
-	return box.Commit(ctx)
+	defer content.Close()
+	return pack.Box{
+		Form: tarball.Plain, Metadata: p.metadata(job, capacityBytes), Vagrantfile: p.vagrantfile(),
+		DiskName: diskName, DiskBytes: disk.SizeBytes, Disk: content,
+	}.Write(ctx, job, path)
 }

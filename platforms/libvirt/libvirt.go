@@ -74,22 +74,14 @@ func (c *Config) Validate(faults template.Faults) {
 
 // Platform packs for one entry of a template.
 type Platform struct {
-	name   string
+	pack.Platform
 	config Config
 }
 
 // New returns the platform called name.
-func New(name string, config *Config) *Platform { return &Platform{name, *config} }
-
-// String returns the name in the template.
-func (p *Platform) String() string { return p.name }
-
-// Check has nothing to look at: neither libvirt nor qemu-img is used.
-func (p *Platform) Check(context.Context) error { return nil }
-
-// Hardware is the machine that the artifacts describe.
-func (p *Platform) Hardware() target.Hardware {
-	return p.config.Hardware(p.config.Controller, p.config.NIC)
+func New(name string, config *Config) *Platform {
+	machine := config.Hardware(config.Controller, config.NIC)
+	return &Platform{pack.Platform{Name: name, Machine: machine}, *config}
 }
 
 // GuestPackages are QEMU's agent, which Debian and its kin have.
@@ -103,7 +95,7 @@ func GuestPackages(osName, _ string) []string {
 
 // Pack writes the formats asked for.
 func (p *Platform) Pack(ctx context.Context, job target.Job, task report.Task) ([]image.Artifact, error) {
-	return pack.All(ctx, job, task, p.name, p.config.Formats, pack.Writers{
+	return pack.All(ctx, job, task, p.Name, p.config.Formats, pack.Writers{
 		image.Box: {Ext: "box", Variant: target.Vagrant, Write: func(ctx context.Context, path string, task report.Task) (tarball.Sum, error) {
 			return p.box(ctx, job, path, task)
 		}},

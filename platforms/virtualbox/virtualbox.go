@@ -79,22 +79,14 @@ func (c *Config) Validate(faults template.Faults) {
 
 // Platform packs for one entry of a template.
 type Platform struct {
-	name   string
+	pack.Platform
 	config Config
 }
 
 // New returns the platform called name.
-func New(name string, config *Config) *Platform { return &Platform{name, *config} }
-
-// String returns the name in the template.
-func (p *Platform) String() string { return p.name }
-
-// Check has nothing to look at: no tool of VirtualBox's is used.
-func (p *Platform) Check(context.Context) error { return nil }
-
-// Hardware is the machine that the artifacts describe.
-func (p *Platform) Hardware() target.Hardware {
-	return p.config.Hardware(p.config.Controller, p.config.NIC)
+func New(name string, config *Config) *Platform {
+	machine := config.Hardware(config.Controller, config.NIC)
+	return &Platform{pack.Platform{Name: name, Machine: machine}, *config}
 }
 
 // GuestPackages are none: the kernel's own drivers serve.
@@ -102,10 +94,10 @@ func GuestPackages(string, string) []string { return nil }
 
 // Pack writes the formats asked for.
 func (p *Platform) Pack(ctx context.Context, job target.Job, task report.Task) ([]image.Artifact, error) {
-	if err := pack.OnlyAMD64(p.name, job); err != nil {
+	if err := pack.OnlyAMD64(p.Name, job); err != nil {
 		return nil, err
 	}
-	return pack.All(ctx, job, task, p.name, p.config.Formats, pack.Writers{
+	return pack.All(ctx, job, task, p.Name, p.config.Formats, pack.Writers{
 		image.Box: {Ext: "box", Variant: target.Vagrant, Write: func(ctx context.Context, path string, task report.Task) (tarball.Sum, error) {
 			return p.box(ctx, job, path, task)
 		}},
@@ -119,8 +111,8 @@ func (p *Platform) Pack(ctx context.Context, job target.Job, task report.Task) (
 func (p *Platform) spec(job target.Job) ovf.Spec {
 	return ovf.Spec{
 		Flavour: ovf.VirtualBox, Name: job.Name, Version: job.Version, OSName: job.OSName, Hardware: p.Hardware(),
-		MachineUUID: job.Identity.UUID(p.name + "/machine"), DiskUUID: job.Identity.UUID(p.name + "/disk"),
-		MAC: job.Identity.MAC(p.name, oui),
+		MachineUUID: job.Identity.UUID(p.Name + "/machine"), DiskUUID: job.Identity.UUID(p.Name + "/disk"),
+		MAC: job.Identity.MAC(p.Name, oui),
 	}
 }
 
@@ -132,39 +124,19 @@ func (p *Platform) box(ctx context.Context, job target.Job, path string, task re
 	if err != nil {
 		return sum, err
 	}
-	defer content.Close() //nolint:errcheck // opened for reading
+	defer content.Close()
 	spec := p.spec(job)
 	spec.Disk = pack.DiskFile(diskName, vmdk)
 	envelope, err := ovf.Render(spec)
 	if err != nil {
 		return sum, err
 	}
-	metadata, err := vagrantbox.Metadata{Provider: "virtualbox", Architecture: job.Arch}.JSON()
-	if err != nil {
-		return sum, err
-	}
-	box, err := vagrantbox.Create(path, tarball.Plain, pack.Seal(job))
-	if err != nil {
-		return sum, err
-	}
-	defer box.Abort()
-	box.OnProgress(func(done int64) { task.Progress(min(done, vmdk.SizeBytes), vmdk.SizeBytes) })
-	for _, small := range []struct {
-		name    string
-		content []byte
-	}{
-		{vagrantbox.MetadataName, metadata},
-		{"Vagrantfile", []byte(p.vagrantfile(spec.MAC))},
-		{"box.ovf", envelope}, // the name that Vagrant looks for
-	} {
-		if err := box.AddBytes(ctx, small.name, small.content); err != nil {
-			return sum, err
-		}
-	}
-	if err := box.Add(ctx, diskName, vmdk.SizeBytes, content); err != nil {
-		return sum, err
-	}
-	return box.Commit(ctx)
+	return pack.Box{
+		Form: tarball.Plain, Metadata: vagrantbox.Metadata{Provider: "virtualbox", Architecture: job.Arch},
+		Vagrantfile: p.vagrantfile(spec.MAC), Machine: pack.Member{Name: "box.ovf", Content: envelope}, // the name that Vagrant looks for
+		DiskName: diskName, DiskBytes: vmdk.SizeBytes, Disk: content,
+		Progress: func(done int64) { task.Progress(min(done, vmdk.SizeBytes), vmdk.SizeBytes) },
+	}.Write(ctx, job, path)
 }
 
 // vagrantfile sets the MAC address, which Vagrant gives to the first card of

@@ -67,22 +67,14 @@ func (c *Config) Validate(faults template.Faults) {
 
 // Platform packs for one entry of a template.
 type Platform struct {
-	name   string
+	pack.Platform
 	config Config
 }
 
 // New returns the platform called name.
-func New(name string, config *Config) *Platform { return &Platform{name, *config} }
-
-// String returns the name in the template.
-func (p *Platform) String() string { return p.name }
-
-// Check has nothing to look at: no tool of VMware's is used.
-func (p *Platform) Check(context.Context) error { return nil }
-
-// Hardware is the machine that the artifacts describe.
-func (p *Platform) Hardware() target.Hardware {
-	return p.config.Hardware(p.config.Controller, p.config.NIC)
+func New(name string, config *Config) *Platform {
+	machine := config.Hardware(config.Controller, config.NIC)
+	return &Platform{pack.Platform{Name: name, Machine: machine}, *config}
 }
 
 // GuestPackages are VMware's tools, which Debian and its kin have.
@@ -96,10 +88,10 @@ func GuestPackages(osName, _ string) []string {
 
 // Pack writes the formats asked for.
 func (p *Platform) Pack(ctx context.Context, job target.Job, task report.Task) ([]image.Artifact, error) {
-	if err := pack.OnlyAMD64(p.name, job); err != nil {
+	if err := pack.OnlyAMD64(p.Name, job); err != nil {
 		return nil, err
 	}
-	return pack.All(ctx, job, task, p.name, p.config.Formats, pack.Writers{
+	return pack.All(ctx, job, task, p.Name, p.config.Formats, pack.Writers{
 		image.Box: {Ext: "box", Variant: target.Vagrant, Write: func(ctx context.Context, path string, task report.Task) (tarball.Sum, error) {
 			return p.box(ctx, job, path, task)
 		}},
@@ -123,42 +115,22 @@ func (p *Platform) box(ctx context.Context, job target.Job, path string, task re
 	if err != nil {
 		return sum, err
 	}
-	metadata, err := vagrantbox.Metadata{Provider: "vmware_desktop", Architecture: job.Arch}.JSON()
-	if err != nil {
-		return sum, err
-	}
 	// The archive wants the disk's size before its first byte.
 	plan, err := vmdk.PlanSparse(ctx, disk, vmdk.SparseOptions{
-		CID: job.Identity.Uint32(p.name + "/cid"), FileName: diskName, HWVersion: strconv.Itoa(ovf.VMwareHardwareVersion),
+		CID: job.Identity.Uint32(p.Name + "/cid"), FileName: diskName, HWVersion: strconv.Itoa(ovf.VMwareHardwareVersion),
 		Progress: task.Progress,
 	})
 	if err != nil {
 		return sum, err
 	}
-	box, err := vagrantbox.Create(path, tarball.Gzip, pack.Seal(job))
-	if err != nil {
-		return sum, err
-	}
-	defer box.Abort()
-	vagrantfile := "Vagrant.configure(\"2\") do |config|\n" + pack.Ruby(p.config.Vagrantfile) + "end\n"
-	for _, small := range []struct {
-		name    string
-		content []byte
-	}{
-		{vagrantbox.MetadataName, metadata},
-		{"Vagrantfile", []byte(vagrantfile)},
-		{job.Name + ".vmx", machine},
-	} {
-		if err := box.AddBytes(ctx, small.name, small.content); err != nil {
-			return sum, err
-		}
-	}
 	content := pack.Pipe(ctx, plan.Write)
 	defer content.Close()
-	if err := box.Add(ctx, diskName, plan.SizeBytes(), content); err != nil {
-		return sum, err
-	}
-	return box.Commit(ctx)
+	return pack.Box{
+		Form: tarball.Gzip, Metadata: vagrantbox.Metadata{Provider: "vmware_desktop", Architecture: job.Arch},
+		Vagrantfile: "Vagrant.configure(\"2\") do |config|\n" + pack.Ruby(p.config.Vagrantfile) + "end\n",
+		Machine:     pack.Member{Name: job.Name + ".vmx", Content: machine},
+		DiskName:    diskName, DiskBytes: plan.SizeBytes(), Disk: content,
+	}.Write(ctx, job, path)
 }
 
 // machine renders the .vmx.

@@ -126,8 +126,8 @@ func OnlyAMD64(platform string, job target.Job) error {
 	return nil
 }
 
-// Seal says what a job's boxes are.
-func Seal(job target.Job) vagrantbox.Seal {
+// seal says what a job's boxes are.
+func seal(job target.Job) vagrantbox.Seal {
 	return vagrantbox.Seal{
 		Name: job.Name, Version: job.Version, Arch: job.Arch,
 		PlanSHA256: fmt.Sprintf("%x", job.Identity[:]), Epoch: max(job.Epoch.Unix(), 0),
