@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 
@@ -24,15 +25,11 @@ file:line:column and the path of the field. Exit code 2 when there is any.`,
 		Args:              oneTemplate,
 		ValidArgsFunction: completeTemplate,
 		RunE: func(c *cobra.Command, args []string) error {
-			options, err := a.options(args, in)
+			path, p, err := a.plan(c.Context(), args, in)
 			if err != nil {
 				return err
 			}
-			p, err := build.Plan(c.Context(), options)
-			if err != nil {
-				return err
-			}
-			fmt.Fprintf(a.Stdout, "%s: %s, %s, %s\n", options.Template, p.Name, count(len(p.Cells), "platform"), count(steps(p), "step"))
+			fmt.Fprintf(a.Stdout, "%s: %s, %s, %s\n", path, p.Name, count(len(p.Cells), "platform"), count(steps(p), "step"))
 			return nil
 		},
 	}
@@ -73,11 +70,7 @@ only. Nothing is downloaded and nothing is built.`,
 		Args:              oneTemplate,
 		ValidArgsFunction: completeTemplate,
 		RunE: func(c *cobra.Command, args []string) error {
-			options, err := a.options(args, in)
-			if err != nil {
-				return err
-			}
-			p, err := build.Plan(c.Context(), options)
+			_, p, err := a.plan(c.Context(), args, in)
 			if err != nil {
 				return err
 			}
@@ -95,6 +88,16 @@ only. Nothing is downloaded and nothing is built.`,
 	in.register(c)
 	c.Flags().BoolVar(&asJSON, "json", false, "print the plan as JSON")
 	return c
+}
+
+// plan resolves the template that the arguments name, and returns its path too.
+func (a *app) plan(ctx context.Context, args []string, in inputs) (path string, p *plan.Plan, err error) {
+	options, err := a.options(args, in)
+	if err != nil {
+		return "", nil, err
+	}
+	p, err = build.Plan(ctx, options)
+	return options.Template, p, err
 }
 
 func printJSON(a *app, value any) error {
