@@ -12,6 +12,7 @@ import (
 	"github.com/org/imagebuild-action/internal/fault"
 	"github.com/org/imagebuild-action/internal/guest"
 	"github.com/org/imagebuild-action/internal/report"
+	"github.com/org/imagebuild-action/internal/retry"
 )
 
 // DefaultTimeout bounds one try of a step that says nothing else, so that a
@@ -127,7 +128,7 @@ func (s Step) Do(ctx context.Context, g guest.Guest, task report.Task) error {
 		task.Warn("try %d of %d failed: %v; trying again in %s", try, s.Retries+1, err, pause)
 		wait := s.Pause
 		if wait == nil {
-			wait = sleep
+			wait = retry.Sleep
 		}
 		if err := wait(ctx, pause); err != nil {
 			return fmt.Errorf("%s: %w", s.Title(), err)
@@ -155,15 +156,4 @@ func (s Step) try(ctx context.Context, g guest.Guest, task report.Task) (tail []
 // worthRetrying is false for what would fail in the same way again.
 func worthRetrying(err error) bool {
 	return fault.KindOf(fault.Wrap(fault.Guest, err)) != fault.Input
-}
-
-func sleep(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
 }

@@ -6,7 +6,6 @@ import (
 	"crypto/sha256"
 	"encoding/json"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"sort"
@@ -38,7 +37,7 @@ func (b *builder) finish(ctx context.Context) error {
 		if t.result.Manifest == "" {
 			continue // the build ended before the seal, as it was told to
 		}
-		sum, err := sha256File(filepath.Join(b.work.Path, t.result.Manifest))
+		sum, err := run.FileSHA256(filepath.Join(b.work.Path, t.result.Manifest))
 		if err != nil {
 			return err
 		}
@@ -95,17 +94,4 @@ func sumsText(sums map[string]string) []byte {
 		fmt.Fprintf(&text, "%s  %s\n", sums[name], name)
 	}
 	return text.Bytes()
-}
-
-func sha256File(path string) (string, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return "", err
-	}
-	defer f.Close()
-	hash := sha256.New()
-	if _, err := io.Copy(hash, f); err != nil {
-		return "", err
-	}
-	return fmt.Sprintf("%x", hash.Sum(nil)), nil
 }

@@ -2,15 +2,22 @@ package build
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
+	"strings"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/org/imagebuild-action/internal/image"
 	"github.com/org/imagebuild-action/internal/plan"
 	"github.com/org/imagebuild-action/internal/report"
 	"github.com/org/imagebuild-action/internal/run"
+	"github.com/org/imagebuild-action/internal/size"
 	"github.com/org/imagebuild-action/internal/target"
 	"github.com/org/imagebuild-action/internal/verify"
+	"github.com/org/imagebuild-action/internal/vm"
 )
 
 // packedCell is a cell with what was packed for it.
@@ -20,43 +27,76 @@ type packedCell struct {
 	artifacts []image.Artifact
 }
 
-// verify boots every artifact from its own file. One at a time: an emulated
-// guest wants all cores, and the time to boot is part of the result.
+// verify boots every artifact from its own file, a few at a time.
 func (b *builder) verify(ctx context.Context, task report.Task) error {
 	failure := filepath.Join(b.Output, "failure")
 	if err := os.RemoveAll(failure); err != nil {
 		return run.Explain(err)
 	}
+	accel, _, err := vm.ChooseAccel(vm.Auto)
+	if err != nil {
+		return err
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(b.guests(accel))
 	for _, p := range b.packed {
 		for _, artifact := range p.artifacts {
-			if err := b.boot(ctx, p, artifact, filepath.Join(failure, artifact.Name), task); err != nil {
-				return err
-			}
+			b.result.Verified = append(b.result.Verified, verify.Result{})
+			result := len(b.result.Verified) - 1 // its place does not depend on who is first
+			group.Go(func() error {
+				tests, err := b.tests(p.cell)
+				if err != nil {
+					return err
+				}
+				return report.Do(task, artifact.Name, func(task report.Task) (err error) {
+					b.result.Verified[result], err = verify.Boot(ctx, verify.Request{
+						Artifact: filepath.Join(b.artifactDir(), artifact.Path), Hardware: p.hardware, Tests: tests,
+						Dir: b.work.Path, FailureDir: filepath.Join(failure, artifact.Name),
+					}, task)
+					return err
+				})
+			})
 		}
 	}
-	return nil
+	return group.Wait()
 }
 
-func (b *builder) boot(ctx context.Context, p packedCell, artifact image.Artifact, failure string, task report.Task) error {
-	return report.Do(task, artifact.Name, func(task report.Task) error {
-		tests, err := b.tests(p.cell)
-		if err != nil {
-			return err
+// guestOverhead is what QEMU takes besides the guest's own memory: under TCG
+// most of it is translated code.
+const guestOverhead = 640 * size.MiB
+
+// guests is how many machines may run at once. An emulated guest hardly gains
+// from a second core, so each gets one; under KVM each gets the two that it
+// has. All of them together must fit into the memory that is free now.
+func (b *builder) guests(accel vm.Accel) int {
+	n := runtime.NumCPU()
+	if accel == vm.KVM {
+		n /= 2
+	}
+	var largest size.Bytes
+	for _, p := range b.packed {
+		largest = max(largest, p.hardware.Memory)
+	}
+	if free := availableMemory(); free > 0 {
+		n = min(n, int(free/(largest+guestOverhead)))
+	}
+	return max(n, 1)
+}
+
+// availableMemory is MemAvailable of proc_meminfo(5), or zero if the kernel
+// does not say.
+func availableMemory() size.Bytes {
+	text, err := os.ReadFile("/proc/meminfo")
+	if err != nil {
+		return 0
+	}
+	for line := range strings.Lines(string(text)) {
+		var kibibytes int64
+		if n, _ := fmt.Sscanf(line, "MemAvailable: %d kB", &kibibytes); n == 1 {
+			return size.Bytes(kibibytes) * size.KiB
 		}
-		result, err := verify.Boot(ctx, verify.Request{
-			Artifact: filepath.Join(b.artifactDir(), artifact.Path), Hardware: p.hardware, Tests: tests,
-			Dir: b.work.Path, FailureDir: failure,
-		}, task)
-		if err != nil {
-			return err
-		}
-		for _, s := range result.Substitutions {
-			task.Note("%s", s)
-		}
-		task.Note("SSH after %.0f s under %s", result.BootSeconds, result.Accel)
-		b.result.Verified = append(b.result.Verified, result)
-		return nil
-	})
+	}
+	return 0
 }
 
 // tests are the template's test steps as they run in the booted machine.

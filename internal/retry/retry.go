@@ -64,14 +64,15 @@ func Do(ctx context.Context, policy Policy, fn func(ctx context.Context, attempt
 		if policy.Before != nil {
 			policy.Before(attempt+1, wait, err)
 		}
-		if sleepErr := sleep(ctx, wait); sleepErr != nil {
+		if sleepErr := Sleep(ctx, wait); sleepErr != nil {
 			return fmt.Errorf("%w while waiting for another attempt after: %w", sleepErr, err)
 		}
 		wait = min(2*wait, limit)
 	}
 }
 
-func sleep(ctx context.Context, d time.Duration) error {
+// Sleep waits for d, or returns why ctx ended before.
+func Sleep(ctx context.Context, d time.Duration) error {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {

@@ -1,8 +1,11 @@
 package run
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"syscall"
@@ -48,6 +51,21 @@ func (f *File) Commit() error {
 func (f *File) Abort() {
 	_ = f.Close()
 	_ = os.Remove(f.Name())
+}
+
+// FileSHA256 returns the digest of a file's content in hexadecimal. Its errors
+// are the file system's own.
+func FileSHA256(path string) (string, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	digest := sha256.New()
+	if _, err := io.Copy(digest, f); err != nil {
+		return "", err
+	}
+	return hex.EncodeToString(digest.Sum(nil)), nil
 }
 
 // Explain adds the remedy to file system errors that a user can mend, and

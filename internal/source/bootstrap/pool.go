@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"io"
 	"os"
@@ -79,7 +78,7 @@ func (p *pool) stage(ctx context.Context, dir string) error {
 			if err := ctx.Err(); err != nil {
 				return err
 			}
-			sum, err := fileDigest(each.path)
+			sum, err := run.FileSHA256(each.path)
 			if errors.Is(err, os.ErrNotExist) {
 				return nil // another build has cleaned up
 			}
@@ -142,7 +141,7 @@ func (p *pool) keep(ctx context.Context, work string) error {
 }
 
 func (p *pool) add(path, name string) error {
-	sum, err := fileDigest(path)
+	sum, err := run.FileSHA256(path)
 	if err != nil {
 		return err
 	}
@@ -184,19 +183,6 @@ func ignoreMissing(err error) error {
 		return nil
 	}
 	return err
-}
-
-func fileDigest(path string) (string, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return "", err
-	}
-	defer f.Close()
-	hash := sha256.New()
-	if _, err := io.Copy(hash, f); err != nil {
-		return "", err
-	}
-	return hex.EncodeToString(hash.Sum(nil)), nil
 }
 
 func linkOrCopy(from, to string) error {
