@@ -39,17 +39,19 @@ func (b *builder) verify(ctx context.Context, task report.Task) error {
 	}
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(b.guests(accel))
+	results := make([]verify.Result, len(b.result.Artifacts))
+	b.result.Verified = results
 	for _, p := range b.packed {
 		for _, artifact := range p.artifacts {
-			b.result.Verified = append(b.result.Verified, verify.Result{})
-			result := len(b.result.Verified) - 1 // its place does not depend on who is first
+			result := &results[0] // its place does not depend on who is first
+			results = results[1:]
 			group.Go(func() error {
 				tests, err := b.tests(p.cell)
 				if err != nil {
 					return err
 				}
 				return report.Do(task, artifact.Name, func(task report.Task) (err error) {
-					b.result.Verified[result], err = verify.Boot(ctx, verify.Request{
+					*result, err = verify.Boot(ctx, verify.Request{
 						Artifact: filepath.Join(b.artifactDir(), artifact.Path), Hardware: p.hardware, Tests: tests,
 						Dir: b.work.Path, FailureDir: filepath.Join(failure, artifact.Name),
 					}, task)
