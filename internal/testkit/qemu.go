@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/org/imagebuild-action/internal/fault"
 	"github.com/org/imagebuild-action/internal/image"
 	"github.com/org/imagebuild-action/internal/run"
 )
@@ -49,6 +50,23 @@ func RawFile(t testing.TB, disk image.Disk) string {
 			if _, err := f.WriteAt(p, offset); err != nil {
 				t.Fatal(err)
 			}
+		}
+	}
+}
+
+// Foreign reads here and there in a disk made of foreign bytes: whatever they
+// are, its errors are of kind Input.
+func Foreign(t testing.TB, disk image.Disk) {
+	t.Helper()
+	p := make([]byte, 4096)
+	blocks := image.NewBlocks(disk, 1<<20)
+	for range 64 {
+		offset, err := blocks.Next()
+		if err != nil {
+			return
+		}
+		if err := image.ReadBlock(disk, p, offset+512); err != nil && fault.KindOf(err) != fault.Input && !errors.Is(err, io.ErrUnexpectedEOF) {
+			t.Errorf("%v is of kind %v", err, fault.KindOf(err))
 		}
 	}
 }
