@@ -115,7 +115,7 @@ func readDisk(ctx context.Context, disk Disk, thorough bool) error {
 	if err != nil {
 		return err
 	}
-	defer f.Close() //nolint:errcheck // opened for reading
+	defer f.Close()
 	info, err := f.Stat()
 	if err != nil {
 		return err

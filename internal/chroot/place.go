@@ -201,7 +201,7 @@ func (c *Chroot) removeDevices() error {
 	if err != nil {
 		return err
 	}
-	defer dev.Close() //nolint:errcheck // a directory
+	defer dev.Close()
 	list, err := c.beginning(devicesName, 1<<10)
 	if err != nil {
 		return nil //nolint:nilerr // none were made
@@ -221,7 +221,7 @@ func (c *Chroot) restore(file string) error {
 	if err != nil {
 		return err
 	}
-	defer parent.Close() //nolint:errcheck // a directory
+	defer parent.Close()
 	return unix.Renameat(fd(parent), name+savedName, fd(parent), name)
 }
 
@@ -250,7 +250,7 @@ func (c *Chroot) remove(file string) error {
 	if err != nil {
 		return err
 	}
-	defer parent.Close() //nolint:errcheck // a directory
+	defer parent.Close()
 	return unix.Unlinkat(fd(parent), name, 0)
 }
 

@@ -155,7 +155,7 @@ func (c *Chroot) resolverPath() (string, error) {
 	if err != nil {
 		return "", nil //nolint:nilerr // dangling: no resolver
 	}
-	defer dir.Close() //nolint:errcheck // a directory
+	defer dir.Close()
 	if !exists(dir, base) {
 		return "", nil
 	}
@@ -185,7 +185,7 @@ func (c *Chroot) makeDir(name string, mode uint32) error {
 	if err != nil {
 		return err
 	}
-	defer parent.Close() //nolint:errcheck // a directory
+	defer parent.Close()
 	if exists(parent, base) {
 		return nil
 	}

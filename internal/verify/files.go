@@ -23,7 +23,7 @@ func copyFile(to, from string) error {
 	if err != nil {
 		return err
 	}
-	defer f.Close() //nolint:errcheck // opened for reading
+	defer f.Close()
 	return place(to, f)
 }
 
