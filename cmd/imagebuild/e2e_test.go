@@ -14,6 +14,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/org/imagebuild-action/internal/testkit"
 )
 
 // The tests below build real images and boot them. They run in order and
@@ -207,12 +209,7 @@ func TestE2E(t *testing.T) {
 }
 
 func vagrantTakes(t *testing.T, out string) {
-	if _, err := exec.LookPath("vagrant"); err != nil {
-		if os.Getenv("REQUIRE_TOOLS") != "" {
-			t.Fatal(err)
-		}
-		t.Skip("vagrant is not installed")
-	}
+	testkit.Tool(t, "vagrant")
 	home := t.TempDir()
 	vagrant := func(args ...string) string {
 		cmd := exec.CommandContext(t.Context(), "vagrant", args...)
