@@ -38,7 +38,7 @@ var ErrDamaged = errors.New("the cache entry is damaged")
 
 const (
 	suffix    = ".zst" // of an entry: a zstd frame, then the SHA-256 of the frame
-	temporary = "new-" // of an entry in the making
+	temporary = "new-" // of the folder of entries in the making
 )
 
 // Cache is an open cache folder.
@@ -46,6 +46,7 @@ type Cache struct {
 	dir   string
 	limit size.Bytes
 	lock  *os.File // held shared while the cache is in use
+	work  *run.WorkDir
 }
 
 // Open opens the cache in dir, making it if need be. What killed builds left
@@ -65,6 +66,9 @@ func Open(dir string, limit size.Bytes) (*Cache, error) {
 	if err == nil {
 		err = unix.Flock(int(lock.Fd()), unix.LOCK_SH)
 	}
+	if err == nil {
+		c.work, err = run.NewWorkDir(dir, temporary)
+	}
 	if err != nil {
 		_ = lock.Close()
 		return nil, run.Explain(fmt.Errorf("open cache %s: %w", dir, err))
@@ -72,13 +76,13 @@ func Open(dir string, limit size.Bytes) (*Cache, error) {
 	return c, nil
 }
 
-// Close lets other builds sweep.
-func (c *Cache) Close() error { return c.lock.Close() }
+// Close removes what was not finished, and lets other builds sweep.
+func (c *Cache) Close() error { return errors.Join(c.work.Remove(), c.lock.Close()) }
 
 func (c *Cache) sweep() error {
 	stale, err := filepath.Glob(filepath.Join(c.dir, temporary+"*"))
 	for _, name := range stale {
-		err = errors.Join(err, os.Remove(name))
+		err = errors.Join(err, os.RemoveAll(name))
 	}
 	return err
 }
@@ -100,7 +104,7 @@ func (c *Cache) Put(ctx context.Context, key string, write func(io.Writer) error
 	if err != nil {
 		return err
 	}
-	f, err := os.CreateTemp(c.dir, temporary)
+	f, err := os.CreateTemp(c.work.Path, "")
 	if err != nil {
 		return run.Explain(err)
 	}

@@ -134,6 +134,9 @@ func TestFailedPutLeavesNothing(t *testing.T) {
 	}); !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v", err)
 	}
+	if err := c.Close(); err != nil {
+		t.Fatal(err)
+	}
 	names, err := os.ReadDir(dir)
 	if err != nil || len(names) != 1 || names[0].Name() != "lock" {
 		t.Errorf("left: %v, %v", names, err)

@@ -1,11 +1,14 @@
 package run
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"syscall"
+	"time"
 
 	"github.com/org/imagebuild-action/internal/fault"
 )
@@ -53,22 +56,28 @@ type WorkDir struct {
 	release func()
 }
 
-// NewWorkDir makes a work folder below parent. Call Remove when done with it,
-// or Keep.
-func NewWorkDir(parent, pattern string) (*WorkDir, error) {
+// NewWorkDir makes a work folder below parent, called prefix and a number that
+// is not in use. Call Remove when done with it, or Keep.
+func NewWorkDir(parent, prefix string) (*WorkDir, error) {
 	if err := os.MkdirAll(parent, 0o755); err != nil {
 		return nil, Explain(err)
 	}
-	dir, err := os.MkdirTemp(parent, pattern)
-	if err != nil {
-		return nil, Explain(err)
+	for {
+		// The guard comes first: between the two we may be killed.
+		dir := filepath.Join(parent, prefix+strconv.FormatInt(time.Now().UnixNano(), 36)+strconv.Itoa(os.Getpid()))
+		release, err := guard(guardDirScript, dir)
+		if err != nil {
+			return nil, err
+		}
+		err = os.Mkdir(dir, 0o700)
+		if err == nil {
+			return &WorkDir{Path: dir, release: release}, nil
+		}
+		release()
+		if !errors.Is(err, os.ErrExist) {
+			return nil, Explain(err)
+		}
 	}
-	release, err := guard(guardDirScript, dir)
-	if err != nil {
-		_ = os.Remove(dir)
-		return nil, err
-	}
-	return &WorkDir{Path: dir, release: release}, nil
 }
 
 // Remove removes the folder. Its error matters: what could not be removed is a
@@ -83,8 +92,8 @@ func (w *WorkDir) Remove() error {
 func (w *WorkDir) Keep() { w.release() }
 
 // TempDir is NewWorkDir for callers that only ever remove.
-func TempDir(parent, pattern string) (dir string, remove func() error, err error) {
-	w, err := NewWorkDir(parent, pattern)
+func TempDir(parent, prefix string) (dir string, remove func() error, err error) {
+	w, err := NewWorkDir(parent, prefix)
 	if err != nil {
 		return "", nil, err
 	}

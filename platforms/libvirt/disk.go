@@ -42,7 +42,7 @@ func (p *Platform) writeDisk(ctx context.Context, job target.Job, variant, path 
 // box writes the Vagrant box. A tar wants the disk's size first and a qcow2 is
 // written back and forth, so the disk is a file of its own in between.
 func (p *Platform) box(ctx context.Context, job target.Job, path string, task report.Task) (sum tarball.Sum, err error) {
-	dir, remove, err := run.TempDir(job.Dir, "."+filepath.Base(path)+".*.part")
+	dir, remove, err := run.TempDir(job.Dir, "."+filepath.Base(path)+".part-")
 	if err != nil {
 		return sum, err
 	}

@@ -18,7 +18,7 @@ import (
 // workDir makes the folder that the hooks read and write: themselves, the
 // template's repositories, and apt's settings for the network.
 func (b *Bootstrap) workDir(ctx context.Context, parent string) (dir string, remove func() error, err error) {
-	dir, remove, err = run.TempDir(parent, "bootstrap-*")
+	dir, remove, err = run.TempDir(parent, "bootstrap-")
 	if err != nil {
 		return "", nil, err
 	}
