@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -271,9 +272,11 @@ func (h *head) Write(p []byte) (int, error) {
 	return n, nil
 }
 
-// killInside ends every process whose root directory is root.
+// killInside ends every process whose root directory is root. A process may
+// fork while the list is read, and takes its time to end: the list is read
+// until it is empty, but not for ever, as one may hang in the kernel.
 func killInside(root string) {
-	for range 20 { // a process may fork while the list is read
+	for limit := time.Now().Add(10 * time.Second); time.Now().Before(limit); <-time.After(5 * time.Millisecond) {
 		found := false
 		links, _ := filepath.Glob("/proc/[0-9]*/root")
 		for _, link := range links {
