@@ -46,6 +46,9 @@ func Run(ctx context.Context, o Options) (_ *Result, err error) {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, b.leave(err)) }()
+	if err := run.Sweep(filepath.Join(o.CacheDir, workDir), rootPrefix); err != nil {
+		return nil, run.Explain(err)
+	}
 	cacheDir := filepath.Join(o.CacheDir, "checkpoints")
 	if o.NoCache { // what this build itself makes twice is still made once
 		cacheDir = filepath.Join(b.work.Path, "checkpoints")

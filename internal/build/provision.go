@@ -23,6 +23,13 @@ import (
 // is temporary.
 const rootDir = "root"
 
+// Work folders are below the cache folder, so that packages are linked into
+// trees instead of copied.
+const (
+	workDir    = "work"
+	rootPrefix = "tree-"
+)
+
 func (b *builder) newRoot(t *builtTree) (err error) {
 	if t.root != nil {
 		if err := t.root.Remove(); err != nil {
@@ -30,7 +37,7 @@ func (b *builder) newRoot(t *builtTree) (err error) {
 		}
 		t.root = nil
 	}
-	if t.root, err = run.NewWorkDir(filepath.Join(b.CacheDir, "work"), "tree-"); err != nil {
+	if t.root, err = run.NewWorkDir(filepath.Join(b.CacheDir, workDir), rootPrefix); err != nil {
 		return err
 	}
 	return run.Explain(os.Mkdir(filepath.Join(t.root.Path, rootDir), 0o755))

@@ -1,14 +1,11 @@
 package run
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strconv"
 	"syscall"
-	"time"
 
 	"github.com/org/imagebuild-action/internal/fault"
 )
@@ -48,54 +45,4 @@ func guard(script, argument string) (release func(), err error) {
 		_ = w.Close()
 		_ = cmd.Wait()
 	}, nil
-}
-
-// WorkDir is a folder that vanishes with this process, whatever ends it.
-type WorkDir struct {
-	Path    string
-	release func()
-}
-
-// NewWorkDir makes a work folder below parent, called prefix and a number that
-// is not in use. Call Remove when done with it, or Keep.
-func NewWorkDir(parent, prefix string) (*WorkDir, error) {
-	if err := os.MkdirAll(parent, 0o755); err != nil {
-		return nil, Explain(err)
-	}
-	for {
-		// The guard comes first: between the two we may be killed.
-		dir := filepath.Join(parent, prefix+strconv.FormatInt(time.Now().UnixNano(), 36)+strconv.Itoa(os.Getpid()))
-		release, err := guard(guardDirScript, dir)
-		if err != nil {
-			return nil, err
-		}
-		err = os.Mkdir(dir, 0o700)
-		if err == nil {
-			return &WorkDir{Path: dir, release: release}, nil
-		}
-		release()
-		if !errors.Is(err, os.ErrExist) {
-			return nil, Explain(err)
-		}
-	}
-}
-
-// Remove removes the folder. Its error matters: what could not be removed is a
-// leftover.
-func (w *WorkDir) Remove() error {
-	err := os.RemoveAll(w.Path)
-	w.release()
-	return err
-}
-
-// Keep leaves the folder where it is.
-func (w *WorkDir) Keep() { w.release() }
-
-// TempDir is NewWorkDir for callers that only ever remove.
-func TempDir(parent, prefix string) (dir string, remove func() error, err error) {
-	w, err := NewWorkDir(parent, prefix)
-	if err != nil {
-		return "", nil, err
-	}
-	return w.Path, w.Remove, nil
 }

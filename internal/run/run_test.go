@@ -131,6 +131,39 @@ func TestFile(t *testing.T) {
 	}
 }
 
+func TestSweepSparesWhatIsInUse(t *testing.T) {
+	parent := t.TempDir()
+	used, err := run.NewWorkDir(parent, "tree-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	kept, err := run.NewWorkDir(parent, "tree-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	kept.Keep()
+	fresh, old := filepath.Join(parent, "tree-fresh"), time.Now().Add(-time.Hour)
+	if err := os.Mkdir(fresh, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for _, dir := range []string{used.Path, kept.Path} {
+		if err := os.Chtimes(dir, old, old); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := run.Sweep(parent, "tree-"); err != nil {
+		t.Fatal(err)
+	}
+	for dir, want := range map[string]bool{used.Path: true, kept.Path: false, fresh: true} {
+		if _, err := os.Stat(dir); (err == nil) != want {
+			t.Errorf("%s: %v, want it there: %v", dir, err, want)
+		}
+	}
+	if err := used.Remove(); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestExplain(t *testing.T) {
 	err := run.Explain(&os.PathError{Op: "write", Path: "out/x", Err: syscall.ENOSPC})
 	if fault.KindOf(err) != fault.Environment || !strings.Contains(err.Error(), "free some space") {
