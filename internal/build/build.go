@@ -42,7 +42,7 @@ func Run(ctx context.Context, o Options) (_ *Result, err error) {
 		return nil, err
 	}
 	defer unlock()
-	if b.work, err = run.NewWorkDir(o.Output, ".work-"); err != nil {
+	if b.work, err = run.NewWorkDir(o.Output, workPrefix); err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, b.leave(err)) }()
@@ -123,6 +123,9 @@ func letGo(w *run.WorkDir, keep bool) error {
 	return w.Remove()
 }
 
+// workPrefix begins the name of the work folder in the output folder.
+const workPrefix = ".work-"
+
 // lockFolder keeps a second build out of the same output folder, and removes
 // the work folders of builds that were killed together with their guards.
 func lockFolder(dir string) (unlock func(), err error) {
@@ -137,11 +140,7 @@ func lockFolder(dir string) (unlock func(), err error) {
 		_ = lock.Close()
 		return nil, fault.Errorf(fault.Input, "%s: another build is writing into this folder; wait for it, or choose another --output", dir)
 	}
-	stale, err := filepath.Glob(filepath.Join(dir, ".work-*"))
-	for _, each := range stale {
-		err = errors.Join(err, os.RemoveAll(each))
-	}
-	if err != nil {
+	if err := run.Sweep(dir, workPrefix); err != nil {
 		_ = lock.Close()
 		return nil, fault.Wrap(fault.Environment, fmt.Errorf("remove what a killed build left: %w", err))
 	}

@@ -80,9 +80,11 @@ func Open(dir string, limit size.Bytes) (*Cache, error) {
 func (c *Cache) Close() error { return errors.Join(c.work.Remove(), c.lock.Close()) }
 
 func (c *Cache) sweep() error {
-	stale, err := filepath.Glob(filepath.Join(c.dir, temporary+"*"))
-	for _, name := range stale {
-		err = errors.Join(err, os.RemoveAll(name))
+	entries, err := os.ReadDir(c.dir)
+	for _, entry := range entries {
+		if strings.HasPrefix(entry.Name(), temporary) {
+			err = errors.Join(err, os.RemoveAll(filepath.Join(c.dir, entry.Name())))
+		}
 	}
 	return err
 }

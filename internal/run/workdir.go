@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -86,12 +87,16 @@ const sweepAge = time.Minute
 // Sweep removes the work folders of processes that ended together with their
 // guards, as when the machine lost its power. Folders in use are spared.
 func Sweep(parent, prefix string) error {
-	names, err := filepath.Glob(filepath.Join(parent, prefix+"*"))
-	for _, name := range names {
-		info, statErr := os.Stat(name)
-		if statErr != nil || time.Since(info.ModTime()) < sweepAge {
+	entries, err := os.ReadDir(parent)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	for _, entry := range entries {
+		info, statErr := entry.Info()
+		if statErr != nil || !strings.HasPrefix(entry.Name(), prefix) || time.Since(info.ModTime()) < sweepAge {
 			continue
 		}
+		name := filepath.Join(parent, entry.Name())
 		if lock := tryLock(name); lock != nil {
 			err = errors.Join(err, os.RemoveAll(name), lock.Close())
 		}
