@@ -46,6 +46,9 @@ func Run(ctx context.Context, o Options) (_ *Result, err error) {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, b.leave(err)) }()
+	if err := os.MkdirAll(o.CacheDir, 0o755); err != nil {
+		return nil, run.Explain(err)
+	}
 	if err := run.Sweep(filepath.Join(o.CacheDir, workDir), rootPrefix); err != nil {
 		return nil, run.Explain(err)
 	}
