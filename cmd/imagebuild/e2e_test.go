@@ -262,7 +262,14 @@ func again(t *testing.T, p *program, base, out string) {
 			t.Fatal(err)
 		}
 	}
-	wrapper := []string{"unshare", "--mount", "sh", "-euc", `touch /etc/ld.so.preload /etc/faketimerc
+	// There must be something to mount over.
+	for _, file := range []string{"/etc/ld.so.preload", "/etc/faketimerc"} {
+		if f, err := os.OpenFile(file, os.O_CREATE|os.O_EXCL, 0o644); err == nil {
+			_ = f.Close()
+			t.Cleanup(func() { _ = os.Remove(file) })
+		}
+	}
+	wrapper := []string{"unshare", "--mount", "sh", "-euc", `
 mount --bind "$1" /etc/ld.so.preload; mount --bind "$1.rc" /etc/faketimerc
 umask 077; shift; exec "$@"`, "sh", clock}
 	finish(t, p.command(t, golden, wrapper, "build", "--output", second, "--version", "1.2.3", "--no-cache", "--until", "pack")).ok(t)
