@@ -39,14 +39,14 @@ fi
 
 workdir
 
-# vbox COMMANDS: runs shell commands in the tree, with $WORK as /work. The pid
+# vbox COMMANDS: runs shell commands in the tree, with $WORK as /exchange. The pid
 # namespace takes VirtualBox's service with it when the commands end.
 vbox() {
 	# shellcheck disable=SC2016 # the inner shell expands these
 	unshare --mount --pid --fork --kill-child --propagation private sh -euc '
 		mount -t tmpfs tmpfs "$1/tmp"
-		mkdir -p "$1/work"
-		mount --bind "$2" "$1/work"
+		mkdir -p "$1/exchange"
+		mount --bind "$2" "$1/exchange"
 		mount --rbind /dev "$1/dev"
 		mount -t proc proc "$1/proc"
 		exec chroot "$1" env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/tmp VBOX_USER_HOME=/tmp/vbox LC_ALL=C.UTF-8 sh -euc "$3"
@@ -82,7 +82,7 @@ nic_name() {
 # judge LABEL FILE: FILE, in $WORK, is what VirtualBox is to import.
 judge() {
 	echo "== $1"
-	try "import" vbox "cd /work && VBoxManage setproperty machinefolder /work/machines >/dev/null &&
+	try "import" vbox "cd /exchange && VBoxManage setproperty machinefolder /exchange/machines >/dev/null &&
 		VBoxManage import '$2' --vsys 0 --vmname judged && VBoxManage showvminfo judged --machinereadable >info" || return 0
 	same "cpus" "$(item 3 VirtualQuantity)" "$(info cpus)"
 	same "memory in MiB" "$(item 4 VirtualQuantity)" "$(info memory)"
@@ -94,7 +94,7 @@ judge() {
 	same "hardware clock in UTC" "on" "$(info rtcuseutc)"
 	disk=$(sed -n 's/.*ovf:href="\([^"]*\)".*/\1/p' "$WORK/envelope")
 	rm -rf "$WORK/machines"
-	try "read the disk" vbox "cd /work && VBoxManage clonemedium disk 'box/$disk' /work/vbox.raw --format RAW" || return 0
+	try "read the disk" vbox "cd /exchange && VBoxManage clonemedium disk 'box/$disk' /exchange/vbox.raw --format RAW" || return 0
 	qemu-img convert -f vmdk -O raw "$WORK/box/$disk" "$WORK/qemu.raw"
 	try "the same $(stat -c %s "$WORK/qemu.raw") bytes as QEMU reads" cmp "$WORK/vbox.raw" "$WORK/qemu.raw" || :
 }
@@ -107,11 +107,11 @@ for artifact; do
 	*.ova)
 		cp "$artifact" "$WORK/image.ova"
 		cp "$WORK/box"/*.ovf "$WORK/envelope"
-		judge "$artifact" /work/image.ova
+		judge "$artifact" /exchange/image.ova
 		;;
 	*)
 		cp "$WORK/box/box.ovf" "$WORK/envelope"
-		judge "$artifact, box.ovf" /work/box/box.ovf
+		judge "$artifact, box.ovf" /exchange/box/box.ovf
 		;;
 	esac
 done
