@@ -32,7 +32,10 @@ func (b *Bootstrap) Populate(ctx context.Context, dir string, task report.Task) 
 		return err
 	}
 	argv := slices.Concat(namespace, b.command())
-	argv = append(argv, "--verbose", "--variant="+b.config.Variant, "--skip=essential/unlink", "--include="+strings.Join(b.packages(), ","))
+	argv = append(argv, "--verbose", "--variant="+b.config.Variant, "--skip=essential/unlink")
+	if packages := b.packages(); len(packages) > 0 { // an empty list is a mistake in its eyes
+		argv = append(argv, "--include="+strings.Join(packages, ","))
+	}
 	for _, hook := range []string{"setup", "extract", "essential", "customize"} {
 		argv = append(argv, "--"+hook+"-hook="+filepath.Join(work, hook+".sh"))
 	}
