@@ -54,7 +54,7 @@ bin/golangci-lint:
 
 docs: build
 	rm -rf docs/commands
-	$(IMAGEBUILD) docs docs
+	$(IMAGEBUILD) docs docs --action action.yml --readme README.md
 	$(IMAGEBUILD) schema > docs/imagebuild.schema.json
 
 clean:

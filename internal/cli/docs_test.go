@@ -12,13 +12,24 @@ import (
 // TestDocsAreFresh fails when docs/ is not what the code says now.
 func TestDocsAreFresh(t *testing.T) {
 	dir := t.TempDir()
-	mainly(t, "docs", dir)
+	readme, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	renewed := filepath.Join(t.TempDir(), "README.md")
+	if err := os.WriteFile(renewed, readme, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	mainly(t, "docs", dir, "--action", "../../action.yml", "--readme", renewed)
+	if text, err := os.ReadFile(renewed); err != nil || !bytes.Equal(text, readme) {
+		t.Errorf("README.md is stale: run make docs (%v)", err)
+	}
 	schema := mainly(t, "schema")
 	if err := os.WriteFile(filepath.Join(dir, "imagebuild.schema.json"), schema, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	pages := 0
-	err := filepath.WalkDir(dir, func(path string, entry os.DirEntry, err error) error {
+	err = filepath.WalkDir(dir, func(path string, entry os.DirEntry, err error) error {
 		if err != nil || entry.IsDir() {
 			return err
 		}
