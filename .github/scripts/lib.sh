@@ -16,6 +16,12 @@ check_version() {
   [[ $1 =~ $semver ]] || die "\"$1\" is no version; want one as in 1.2.3 or 1.3.0-rc.1, without a v"
 }
 
+# check_tag is check_version for a tag.
+check_tag() {
+  [[ $1 == v* ]] || die "\"$1\" is no tag of a release; want one as in v1.2.3"
+  check_version "${1#v}"
+}
+
 # remote_ref prints what a ref of the remote names; nothing when there is none.
 remote_ref() {
   local line

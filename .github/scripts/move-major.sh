@@ -7,7 +7,7 @@ set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 
 tag=$1
-check_version "${tag#v}"
+check_tag "$tag"
 case $tag in *-*) echo "$tag is not final: nothing is moved"; exit 0 ;; esac
 major=${tag%%.*}
 

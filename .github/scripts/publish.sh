@@ -11,7 +11,7 @@ set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 
 tag=$1 folder=$2 repository=${GITHUB_REPOSITORY:?is not set}
-check_version "${tag#v}"
+check_tag "$tag"
 prerelease=false
 case $tag in *-*) prerelease=true ;; esac
 
