@@ -16,7 +16,7 @@ const module = "github.com/org/imagebuild-action/"
 // floors lists the house from the ground up. A package belongs to the first
 // pattern that fits; "/..." includes everything below a folder.
 var floors = [][]string{
-	0: {"internal/fault", "internal/size", "internal/undo", "internal/redact", "internal/retry", "internal/ordered", "internal/fifo", "internal/house", "internal/workflows"},
+	0: {"internal/fault", "internal/size", "internal/undo", "internal/redact", "internal/retry", "internal/ordered", "internal/fifo", "internal/house", "internal/ci"},
 	1: {"internal/image", "internal/guest", "internal/run", "internal/report", "internal/target", "internal/template", "internal/actionfile"},
 	2: {"internal/plan", "internal/format/tarball", "internal/testkit"},
 	3: {"internal/format/...", "internal/chroot", "internal/ssh", "internal/cache", "internal/toolroot", "internal/userns"},

@@ -1,4 +1,4 @@
-package workflows_test
+package ci_test
 
 import (
 	"bytes"

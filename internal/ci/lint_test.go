@@ -1,6 +1,6 @@
-// Package workflows_test judges the workflows that the project has, gives as
+// Package ci_test judges the workflows that the project has, gives as
 // examples and writes for its users, and the scripts that its own ones run.
-package workflows_test
+package ci_test
 
 import (
 	"bytes"
