@@ -173,11 +173,16 @@ func dist(t *testing.T) (folder string, digests map[string]string) {
 	return folder, digests
 }
 
-// publish runs publish.sh.
-func publish(t *testing.T, env []string, tag, folder string) error {
-	t.Helper()
-	out, err := commandEnv(t, "", env, filepath.Join(root, ".github/scripts/publish.sh"), tag, folder)
-	t.Log(out)
+// publish runs publish.sh against the server. The lock is held by a handler
+// until it is done with the answer that gh has seen already.
+func (r *releases) publish(env []string, tag, folder string) error {
+	r.t.Helper()
+	r.mu.Lock()
+	r.mu.Unlock() //nolint:staticcheck // what the test has set is seen by the handlers
+	out, err := commandEnv(r.t, "", env, filepath.Join(root, ".github/scripts/publish.sh"), tag, folder)
+	r.t.Log(out)
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	return err
 }
 
@@ -206,7 +211,7 @@ func TestPublish(t *testing.T) {
 	r, env := newReleases(t)
 	r.want = len(digests)
 	r.list = append(r.list, &release{ID: 900, Tag: "v1.2.2"}, &release{ID: 901, Tag: "v1.2.30", Draft: true})
-	if err := publish(t, env, "v1.2.3", folder); err != nil {
+	if err := r.publish(env, "v1.2.3", folder); err != nil {
 		t.Fatal(err)
 	}
 	others := r.list[:2]
@@ -218,14 +223,14 @@ func TestPublish(t *testing.T) {
 
 	// Again: it is compared, and nothing is sent.
 	uploads := r.uploads
-	if err := publish(t, env, "v1.2.3", folder); err != nil || r.uploads != uploads {
+	if err := r.publish(env, "v1.2.3", folder); err != nil || r.uploads != uploads {
 		t.Errorf("again: %v, %d uploads", err, r.uploads-uploads)
 	}
 	// With other bytes: what is out stays.
 	if err := os.WriteFile(filepath.Join(folder, "SHA256SUMS"), []byte("other"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := publish(t, env, "v1.2.3", folder); err == nil {
+	if err := r.publish(env, "v1.2.3", folder); err == nil {
 		t.Error("other bytes passed for those that are published")
 	}
 	r.published(digests, false)
@@ -238,7 +243,7 @@ func TestPublishCandidate(t *testing.T) {
 	folder, digests := dist(t)
 	r, env := newReleases(t)
 	r.want = len(digests)
-	if err := publish(t, env, "v1.2.3-rc.1", folder); err != nil {
+	if err := r.publish(env, "v1.2.3-rc.1", folder); err != nil {
 		t.Fatal(err)
 	}
 	r.published(digests, true)
@@ -251,17 +256,17 @@ func TestPublishRefuses(t *testing.T) {
 	folder, _ := dist(t)
 	r, env := newReleases(t)
 	for _, tag := range []string{"1.2.3", "v1", "v1.2.3\" or true"} {
-		if err := publish(t, env, tag, folder); err == nil || r.calls != 0 {
+		if err := r.publish(env, tag, folder); err == nil || r.calls != 0 {
 			t.Errorf("%q: %v, after %d calls", tag, err, r.calls)
 		}
 	}
 	other := "sha256:00"
 	r.list = []*release{{ID: 5, Tag: "v1.2.3", Draft: true, UploadURL: "http://uploads.github.localhost/repos/org/action/releases/5/assets{?name}", Assets: []asset{{ID: 6, Name: "stranger", Digest: &other}}}}
-	if err := publish(t, env, "v1.2.3", folder); err == nil || !r.list[0].Draft {
+	if err := r.publish(env, "v1.2.3", folder); err == nil || !r.list[0].Draft {
 		t.Errorf("a draft with a file of somebody else's: %v, %+v", err, r.list[0])
 	}
 	r.list = []*release{{ID: 5, Tag: "v1.2.3", Draft: true}, {ID: 6, Tag: "v1.2.3", Draft: true}}
-	if err := publish(t, env, "v1.2.3", folder); err == nil || r.list[0].Assets != nil || r.list[1].Assets != nil {
+	if err := r.publish(env, "v1.2.3", folder); err == nil || r.list[0].Assets != nil || r.list[1].Assets != nil {
 		t.Errorf("two drafts for one tag: %v", err)
 	}
 }
@@ -282,13 +287,13 @@ func TestPublishFailing(t *testing.T) {
 			t.Run(fmt.Sprintf("call %d effect %v", n, effect), func(t *testing.T) {
 				r, env := newReleases(t)
 				r.failAt, r.effect, r.want = n, effect, len(digests)
-				if err := publish(t, env, "v1.2.3", folder); err == nil || r.calls != n {
+				if err := r.publish(env, "v1.2.3", folder); err == nil || r.calls != n {
 					t.Fatalf("%v after %d calls, want an error at call %d", err, r.calls, n)
 				}
 				if out := slices.ContainsFunc(r.list, func(each *release) bool { return !each.Draft }); out != (n == calls && effect) {
 					t.Errorf("published: %v", out)
 				}
-				if err := publish(t, env, "v1.2.3", folder); err != nil {
+				if err := r.publish(env, "v1.2.3", folder); err != nil {
 					t.Fatal(err)
 				}
 				r.published(digests, false)
