@@ -34,13 +34,14 @@ type document struct {
 	Provision   *yaml.Node `yaml:"provision" doc:"What is done to the image, in order."`
 	Test        *yaml.Node `yaml:"test" doc:"What is run in the booted artifact to prove it."`
 	Platforms   *yaml.Node `yaml:"platforms" required:"true" doc:"What the image is built for, one entry each."`
-	Release     *Release   `yaml:"release" doc:"What is published beside the artifacts."`
+	Release     Release    `yaml:"release" doc:"What is published beside the artifacts."`
 }
 
 func newDocument() document {
 	return document{
 		Version: DefaultVersion, Engine: Chroot, GuestTools: true,
-		Disk: Disk{Size: 8 * size.GiB, Filesystem: "ext4", Firmware: "bios+uefi"},
+		Disk:    Disk{Size: 8 * size.GiB, Filesystem: "ext4", Firmware: "bios+uefi"},
+		Release: Release{Oversize: Split, Vagrant: VagrantRelease{Catalog: true}},
 	}
 }
 
