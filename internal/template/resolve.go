@@ -13,11 +13,12 @@ import (
 	"github.com/org/imagebuild-action/internal/size"
 )
 
-// Patterns of the words that end up in file names. A version is what
-// RubyGems, and so Vagrant, takes for one.
+// Patterns of the words that end up in file names and URLs. A version is what
+// RubyGems, and so Vagrant, takes for one; no branch is empty.
 const (
 	NamePattern    = `^[a-z0-9][a-z0-9._-]{0,63}$`
 	VersionPattern = `^[0-9]{1,9}(\.[0-9A-Za-z]{1,16}){0,3}(-[0-9A-Za-z]{1,16}(\.[0-9A-Za-z]{1,16}){0,3})?$`
+	BranchPattern  = `^([A-Za-z0-9_][A-Za-z0-9._/-]{0,99})?$`
 )
 
 // document is the template's outermost mapping. The nodes are decoded by what

@@ -1,0 +1,49 @@
+package release
+
+import (
+	"context"
+	"io"
+	"slices"
+)
+
+// adopt moves the complete cells of a superfluous draft that the right release
+// lacks. Whoever uploaded them saw that draft only, and is gone; if not, it
+// moves them itself, to the same effect.
+func (p *publisher) adopt(ctx context.Context, at *remote, have []*Cell, stray *remote) (bool, error) {
+	assets, err := p.hub.assets(ctx, stray.ID)
+	if err != nil {
+		return false, err
+	}
+	cells, err := p.readCells(ctx, assets)
+	if err != nil {
+		return false, err
+	}
+	adopted := false
+	for _, c := range cells {
+		if slices.ContainsFunc(have, func(h *Cell) bool { return h.Ref == c.Ref }) || len(p.lackingFiles([]*Cell{c}, assets)) > 0 {
+			continue
+		}
+		p.task.Note("cell %s is on another draft of %s; it is moved", c.Ref, at.Tag)
+		for _, f := range c.Files() {
+			if err := p.copy(ctx, at, find(assets, f.Name), f); err != nil {
+				return adopted, err
+			}
+		}
+		json := find(assets, c.AssetName())
+		text, err := p.read(ctx, json, maxCellBytes)
+		if err != nil {
+			return adopted, err
+		}
+		if err := p.copy(ctx, at, json, fileOf(json.Name, text)); err != nil {
+			return adopted, err
+		}
+		adopted = true
+	}
+	return adopted, nil
+}
+
+// copy streams an asset from one release to another.
+func (p *publisher) copy(ctx context.Context, at *remote, from *asset, want File) error {
+	open := func() (io.ReadCloser, error) { return p.hub.download(ctx, from.ID) }
+	return p.ensure(ctx, at, want, open, rules{replaceable: at.Draft, shared: true})
+}
