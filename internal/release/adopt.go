@@ -30,7 +30,7 @@ func (p *publisher) adopt(ctx context.Context, at *remote, have []*Cell, stray *
 			}
 		}
 		json := find(assets, c.AssetName())
-		text, err := p.read(ctx, json, maxCellBytes)
+		text, err := p.hub.read(ctx, json, maxCellBytes)
 		if err != nil {
 			return adopted, err
 		}
@@ -44,6 +44,6 @@ func (p *publisher) adopt(ctx context.Context, at *remote, have []*Cell, stray *
 
 // copy streams an asset from one release to another.
 func (p *publisher) copy(ctx context.Context, at *remote, from *asset, want File) error {
-	open := func() (io.ReadCloser, error) { return p.hub.download(ctx, from.ID) }
+	open := func() (io.ReadCloser, error) { return p.hub.reader(ctx, from), nil }
 	return p.ensure(ctx, at, want, open, rules{replaceable: at.Draft, shared: true})
 }

@@ -1,11 +1,9 @@
 package release
 
 import (
-	"bytes"
 	"cmp"
 	"encoding/json"
 	"fmt"
-	"net/url"
 	"slices"
 	"strings"
 
@@ -160,18 +158,4 @@ func (c *Catalog) has(versions []CatalogVersion) bool {
 		}
 	}
 	return true
-}
-
-// downloadURL is where an asset is once the release is published. A draft's
-// own URL has another tag in it, which goes away.
-func downloadURL(repositoryURL, tag string) func(asset string) string {
-	return func(asset string) string {
-		return repositoryURL + "/releases/download/" + url.PathEscape(tag) + "/" + asset
-	}
-}
-
-// sameCatalog compares two renderings, whatever their spaces.
-func sameCatalog(a, b []byte) bool {
-	var x, y bytes.Buffer
-	return json.Compact(&x, a) == nil && json.Compact(&y, b) == nil && bytes.Equal(x.Bytes(), y.Bytes())
 }

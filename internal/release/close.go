@@ -101,7 +101,7 @@ func (p *publisher) early(assets []asset) []string {
 	var lacking []string
 	names, jsons := map[string]bool{}, 0
 	for _, a := range assets {
-		if a.State == uploaded {
+		if a.whole() {
 			names[a.Name] = true
 			if maybeCell(&a) {
 				jsons++
@@ -138,7 +138,7 @@ func (p *publisher) readCells(ctx context.Context, assets []asset) ([]*Cell, err
 	group.SetLimit(4)
 	for i := range assets {
 		a := &assets[i]
-		if a.State != uploaded || !maybeCell(a) {
+		if !a.whole() || !maybeCell(a) {
 			continue
 		}
 		group.Go(func() error {
@@ -184,7 +184,7 @@ func (p *publisher) publish(ctx context.Context, at *remote, cells []*Cell) erro
 		return errMoved
 	}
 	body := withSection(now.Body, sections(cells, p.download(at), true)...)
-	var change edit
+	var change github.ReleaseChange
 	if body != now.Body && !now.Immutable {
 		change.Body = &body
 	}
@@ -197,10 +197,10 @@ func (p *publisher) publish(ctx context.Context, at *remote, cells []*Cell) erro
 			change.Prerelease = &is
 		}
 	}
-	if change != (edit{}) {
+	if change != (github.ReleaseChange{}) {
 		changed, err := p.hub.edit(ctx, at.ID, change)
 		switch {
-		case github.IsAlreadyExists(err) && p.ReleaseID == 0, err == nil && changed == nil:
+		case github.AlreadyExists(err) && p.ReleaseID == 0, err == nil && changed == nil:
 			p.left[at.ID] = true
 			return errMoved
 		case err != nil:
@@ -209,9 +209,9 @@ func (p *publisher) publish(ctx context.Context, at *remote, cells []*Cell) erro
 		now = changed
 	}
 	if publishes {
-		p.task.Note("published %s", now.URL)
+		p.task.Note("published %s", now.HTMLURL)
 	}
-	p.outcome.URL, p.outcome.Draft = now.URL, now.Draft
+	p.outcome.URL, p.outcome.Draft = now.HTMLURL, now.Draft
 	return nil
 }
 

@@ -3,10 +3,11 @@ package release
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"slices"
-	"time"
 
 	"github.com/org/imagebuild-action/internal/fault"
+	"github.com/org/imagebuild-action/internal/github"
 )
 
 // tombstone is the name of a draft of ours that is one too many. Whoever sees
@@ -77,7 +78,7 @@ func (p *publisher) converge(ctx context.Context) (*remote, error) {
 	// A draft that was marked as one too many has an elder that the list is
 	// still to show.
 	for i := 0; err == nil && found.first == nil && len(found.others) > 0 && i < settleLooks; i++ {
-		if err = p.pause(ctx, i); err == nil {
+		if err = p.Client.Pause(ctx, min(i+1, 4), nil); err == nil {
 			found, err = p.look(ctx)
 		}
 	}
@@ -92,33 +93,37 @@ func (p *publisher) converge(ctx context.Context) (*remote, error) {
 		return nil, err
 	}
 	p.task.Note("made a draft for %s", p.Tag)
+	return p.elect(ctx, own)
+}
+
+// elect waits until the list shows the draft that was made, and with it those
+// that others made at the same time, and returns the one that comes first. own
+// is nil if the answer was lost.
+func (p *publisher) elect(ctx context.Context, own *remote) (*remote, error) {
 	at := own
 	for i := range settleLooks {
-		if found, err = p.look(ctx); err != nil {
+		found, err := p.look(ctx)
+		if err != nil {
 			return nil, err
 		}
 		if found.first != nil {
 			at = found.first
 		}
-		shown := found.first != nil && found.first.ID == own.ID ||
-			slices.ContainsFunc(found.others, func(r *remote) bool { return r.ID == own.ID })
-		if shown || at.ID != own.ID && !at.Draft {
+		if at != nil && (own == nil || !at.Draft || at.ID == own.ID && found.first != nil ||
+			slices.ContainsFunc(found.others, func(r *remote) bool { return r.ID == own.ID })) {
 			break
 		}
-		if err := p.pause(ctx, i); err != nil {
+		if err := p.Client.Pause(ctx, min(i+1, 4), nil); err != nil {
 			return nil, err
 		}
 	}
-	if at.ID != own.ID {
+	switch {
+	case at == nil:
+		return nil, fmt.Errorf("%w: what became of the draft is unknown", errMoved)
+	case own != nil && at.ID != own.ID:
 		p.left[own.ID] = true
-		return at, p.dispose(ctx, own, at)
 	}
 	return at, nil
-}
-
-// pause waits between two looks, longer each time.
-func (p *publisher) pause(ctx context.Context, i int) error {
-	return p.Sleep(ctx, min(time.Second<<min(i, 3), 5*time.Second))
 }
 
 // stillThere looks again whether this is the release to fill.
@@ -184,16 +189,18 @@ func (p *publisher) dispose(ctx context.Context, r, right *remote) error {
 	}
 	if r.Name != tombstone {
 		name := tombstone
-		marked, err := p.hub.edit(ctx, r.ID, edit{Name: &name})
+		marked, err := p.hub.edit(ctx, r.ID, github.ReleaseChange{Name: &name})
 		if err != nil || marked == nil {
 			return err
 		}
 	}
 	assets, err := p.hub.assets(ctx, r.ID)
-	if err != nil {
+	if github.IsNotFound(err) { // somebody else was faster
+		return nil
+	} else if err != nil {
 		return err
 	}
-	there, err := p.hub.assets(ctx, right.ID)
+	there, err := p.listAssets(ctx, right)
 	if err != nil {
 		return err
 	}
@@ -203,7 +210,7 @@ func (p *publisher) dispose(ctx context.Context, r, right *remote) error {
 			kept++
 			continue
 		}
-		if err := p.hub.removeAsset(ctx, each.ID); err != nil {
+		if err := p.hub.DeleteAsset(ctx, each.ID); err != nil {
 			return err
 		}
 	}
@@ -211,20 +218,24 @@ func (p *publisher) dispose(ctx context.Context, r, right *remote) error {
 		return nil
 	}
 	// Since the mark, at most one upload that ran already can have come in.
-	if assets, err = p.hub.assets(ctx, r.ID); err != nil || len(assets) > 0 {
+	assets, err = p.hub.assets(ctx, r.ID)
+	if github.IsNotFound(err) {
+		return nil
+	}
+	if err != nil || len(assets) > 0 {
 		return err
 	}
-	return p.hub.remove(ctx, r.ID)
+	return p.hub.DeleteRelease(ctx, r.ID)
 }
 
 // redundant tells whether an asset of a superfluous draft can go: it is whole
 // on the right release, or it was never whole, or it is made anew by whoever
 // closes.
 func (p *publisher) redundant(ctx context.Context, a, there *asset) bool {
-	if a.State != uploaded || generated(a.Name) {
+	if !a.whole() || generated(a.Name) {
 		return true
 	}
-	if there == nil || there.State != uploaded {
+	if there == nil || !there.whole() {
 		return false
 	}
 	if there.SizeBytes == a.SizeBytes && there.SHA256 == a.SHA256 && a.SHA256 != "" {

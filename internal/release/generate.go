@@ -4,8 +4,6 @@ import (
 	"context"
 	"fmt"
 	"maps"
-	"net/url"
-	"path"
 	"slices"
 	"strings"
 
@@ -27,16 +25,13 @@ type catalog struct {
 }
 
 func (p *publisher) download(at *remote) func(string) string {
-	return downloadURL(p.RepositoryURL, at.Tag)
+	return func(asset string) string { return p.Client.DownloadURL(at.Tag, asset) }
 }
 
 // owner is the account that the repository belongs to.
 func (p *publisher) owner() string {
-	u, err := url.Parse(p.RepositoryURL)
-	if err != nil {
-		return ""
-	}
-	return path.Base(path.Dir(u.Path))
+	owner, _, _ := strings.Cut(p.Client.Repository(), "/")
+	return owner
 }
 
 // generate uploads what is made from all cells: catalogs, AMI tables, and then
@@ -88,8 +83,8 @@ func (p *publisher) catalog(ctx context.Context, at *remote, cells []*Cell, name
 	if err != nil {
 		return nil, err
 	}
-	if there := find(assets, catalogAsset(name)); there != nil && there.State == uploaded {
-		if text, err := p.read(ctx, there, maxCatalogBytes); err == nil {
+	if there := find(assets, catalogAsset(name)); there != nil && there.whole() {
+		if text, err := p.hub.read(ctx, there, maxCatalogBytes); err == nil {
 			if old, err := ParseCatalog(text); err == nil && old.has(versions) {
 				p.note(there.Name, false)
 				return c, nil
@@ -100,7 +95,7 @@ func (p *publisher) catalog(ctx context.Context, at *remote, cells []*Cell, name
 	if err != nil {
 		return nil, err
 	}
-	return c, p.put(ctx, at, catalogAsset(name), text)
+	return c, p.put(ctx, at, catalogAsset(name), text, assets)
 }
 
 // base finds the catalog that the new versions are added to: the one that is
@@ -127,10 +122,10 @@ func (p *publisher) base(ctx context.Context, c *catalog) error {
 		return err
 	}
 	there := find(assets, catalogAsset(c.image))
-	if there == nil || there.State != uploaded {
+	if there == nil || !there.whole() {
 		return nil
 	}
-	text, err := p.read(ctx, there, maxCatalogBytes)
+	text, err := p.hub.read(ctx, there, maxCatalogBytes)
 	if err != nil {
 		return err
 	}
@@ -151,10 +146,10 @@ func (p *publisher) amis(ctx context.Context, at *remote, cells []*Cell, name st
 		return err
 	}
 	prefix := name + "-" + rows[0].Version
-	if err := p.put(ctx, at, prefix+"-amis.json", text); err != nil {
+	if err := p.put(ctx, at, prefix+"-amis.json", text, nil); err != nil {
 		return err
 	}
-	return p.put(ctx, at, prefix+"-amis.md", []byte(amiMarkdown(rows)))
+	return p.put(ctx, at, prefix+"-amis.md", []byte(amiMarkdown(rows)), nil)
 }
 
 // sums uploads the checksums of all other assets, and of the files that lie
@@ -177,11 +172,11 @@ func (p *publisher) sums(ctx context.Context, at *remote, cells []*Cell) error {
 	}
 	for i := range assets {
 		a := &assets[i]
-		if a.State != uploaded || a.Name == sumsName {
+		if !a.whole() || a.Name == sumsName {
 			continue
 		}
 		if a.SHA256 == "" && digests[a.Name] == "" {
-			if a.SHA256, err = p.digest(ctx, a); err != nil {
+			if a.SHA256, err = p.hub.digest(ctx, a); err != nil {
 				return err
 			}
 		}
@@ -189,7 +184,7 @@ func (p *publisher) sums(ctx context.Context, at *remote, cells []*Cell) error {
 			digests[a.Name] = a.SHA256
 		}
 	}
-	return p.put(ctx, at, sumsName, sumsText(digests))
+	return p.put(ctx, at, sumsName, sumsText(digests), assets)
 }
 
 // sumsText is the format of sha256sum, which "sha256sum --check" reads.
@@ -203,7 +198,7 @@ func sumsText(digests map[string]string) []byte {
 
 // put uploads a generated asset. Others may do the same at this moment, with
 // the same bytes.
-func (p *publisher) put(ctx context.Context, at *remote, name string, text []byte) error {
+func (p *publisher) put(ctx context.Context, at *remote, name string, text []byte, listed []asset) error {
 	if at.Immutable {
 		assets, err := p.listAssets(ctx, at)
 		if err != nil {
@@ -214,7 +209,7 @@ func (p *publisher) put(ctx context.Context, at *remote, name string, text []byt
 		}
 		return nil
 	}
-	return p.ensure(ctx, at, fileOf(name, text), textOpener(text), rules{replaceable: true, shared: true})
+	return p.ensure(ctx, at, fileOf(name, text), textOpener(text), rules{replaceable: true, shared: true, listed: listed})
 }
 
 // serveCatalogs commits the catalogs to their Pages branches. Their URLs work
@@ -225,7 +220,7 @@ func (p *publisher) serveCatalogs(ctx context.Context, catalogs []catalog) error
 			continue
 		}
 		file := CatalogPath(c.image)
-		changed, err := p.hub.commit(ctx, c.branch, file, fmt.Sprintf("%s %s", c.image, c.versions[len(c.versions)-1].Version), func(old []byte) ([]byte, error) {
+		changed, err := p.hub.UpdateFile(ctx, c.branch, file, fmt.Sprintf("%s %s", c.image, c.versions[len(c.versions)-1].Version), func(old []byte) ([]byte, error) {
 			base := c.base
 			if old != nil {
 				var err error

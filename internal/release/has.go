@@ -25,7 +25,7 @@ func Has(ctx context.Context, r Request, cell Ref, version, cellDigest string) (
 		return false, err
 	}
 	there := find(assets, (&Cell{Ref: cell, Version: version}).AssetName())
-	if there == nil || there.State != uploaded {
+	if there == nil || !there.whole() {
 		return false, nil
 	}
 	known, err := p.readCell(ctx, there)

@@ -7,21 +7,16 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
-	"time"
 
 	"github.com/org/imagebuild-action/internal/fault"
 	"github.com/org/imagebuild-action/internal/github"
 	"github.com/org/imagebuild-action/internal/report"
-	"github.com/org/imagebuild-action/internal/retry"
 	"github.com/org/imagebuild-action/internal/template"
 )
 
 // Request is what to publish, and where to.
 type Request struct {
 	Client *github.Client // of one repository
-	// RepositoryURL is the repository's page, as https://github.com/octo/images:
-	// where downloads are.
-	RepositoryURL string
 
 	Tag       string // of the release; may be empty when ReleaseID says which
 	ReleaseID int64  // an explicit release; zero: the tag's, made when there is none
@@ -35,8 +30,6 @@ type Request struct {
 
 	Uploads    int   // at once; zero means DefaultUploads
 	AssetLimit int64 // largest asset in bytes; zero means MaxAssetBytes
-	// Sleep waits between two looks at what others do; nil means retry.Sleep.
-	Sleep func(context.Context, time.Duration) error
 }
 
 // DefaultUploads is how many assets are uploaded at once: one connection does
@@ -94,7 +87,7 @@ func (p *publisher) round(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	p.outcome.ReleaseID, p.outcome.Tag, p.outcome.URL, p.outcome.Draft = at.ID, at.Tag, at.URL, at.Draft
+	p.outcome.ReleaseID, p.outcome.Tag, p.outcome.URL, p.outcome.Draft = at.ID, at.Tag, at.HTMLURL, at.Draft
 	p.outcome.Uploaded, p.outcome.Unchanged = nil, nil
 	for _, own := range p.cells {
 		if err := p.uploadCell(ctx, at, own); err != nil {
@@ -119,7 +112,8 @@ type publisher struct {
 	cells   []*localCell
 	left    map[int64]bool // drafts of ours that turned out to be one too many
 	warned  map[string]bool
-	mu      sync.Mutex // guards outcome while uploads run
+	mu      sync.Mutex      // guards what follows
+	read    map[int64]*Cell // by the number of their asset; nil: no cell
 	outcome Outcome
 }
 
@@ -136,15 +130,12 @@ type upload struct {
 }
 
 func newPublisher(ctx context.Context, r Request, task report.Task) (*publisher, error) {
-	p := &publisher{Request: r, hub: newHub(r.Client), task: task, left: map[int64]bool{}, warned: map[string]bool{}}
+	p := &publisher{Request: r, hub: hub{r.Client}, task: task, left: map[int64]bool{}, warned: map[string]bool{}, read: map[int64]*Cell{}}
 	if p.Uploads <= 0 {
 		p.Uploads = DefaultUploads
 	}
 	if p.AssetLimit <= 0 {
 		p.AssetLimit = MaxAssetBytes
-	}
-	if p.Sleep == nil {
-		p.Sleep = retry.Sleep
 	}
 	if p.Tag == "" && p.ReleaseID == 0 {
 		return nil, fault.Errorf(fault.Input, "no tag says which release this is; run it for the push of a tag, or name one")

@@ -41,7 +41,7 @@ func decide(want File, have *asset, replaceable bool) action {
 	switch {
 	case have == nil:
 		return put
-	case have.State != uploaded:
+	case !have.whole():
 		return mend
 	case have.SizeBytes == want.SizeBytes && have.SHA256 == want.SHA256:
 		return skip
@@ -82,7 +82,7 @@ func (p *publisher) uploadCell(ctx context.Context, at *remote, own *localCell) 
 	}
 	json := fileOf(own.cell.AssetName(), text)
 	finished, there := false, find(assets, json.Name)
-	if there != nil && there.State == uploaded {
+	if there != nil && there.whole() {
 		before, err := p.readCell(ctx, there)
 		switch {
 		case err != nil:
@@ -127,16 +127,16 @@ func (p *publisher) uploadCell(ctx context.Context, at *remote, own *localCell) 
 	if n := len(assets) + len(wanted) + 1; n > maxAssets {
 		return fault.Errorf(fault.Input, "the release would have %d assets, and GitHub takes %d; release fewer images under one tag, or fewer parts", n, maxAssets)
 	}
-	if err := p.uploadAll(ctx, at, wanted, at.Draft && !finished); err != nil {
+	if err := p.uploadAll(ctx, at, wanted, rules{replaceable: at.Draft && !finished, listed: assets}); err != nil {
 		return err
 	}
-	if err := p.whole(ctx, at, own); err != nil {
+	if assets, err = p.whole(ctx, at, own); err != nil {
 		return err
 	}
 	if finished {
 		return nil
 	}
-	return p.ensure(ctx, at, json, textOpener(text), rules{replaceable: at.Draft})
+	return p.ensure(ctx, at, json, textOpener(text), rules{replaceable: at.Draft, listed: assets})
 }
 
 // differs says that the cell is there, made from something else.
@@ -163,7 +163,7 @@ func (p *publisher) judge(ctx context.Context, want File, have *asset, replaceab
 	if what != compare {
 		return what, nil
 	}
-	digest, err := p.digest(ctx, have)
+	digest, err := p.hub.digest(ctx, have)
 	if err != nil {
 		return refuse, err
 	}
@@ -172,29 +172,15 @@ func (p *publisher) judge(ctx context.Context, want File, have *asset, replaceab
 	return decide(want, &known, replaceable), nil
 }
 
-// digest reads an asset.
-func (p *publisher) digest(ctx context.Context, a *asset) (string, error) {
-	content, err := p.hub.download(ctx, a.ID)
-	if err != nil {
-		return "", fmt.Errorf("read %s: %w", a.Name, err)
-	}
-	defer content.Close()
-	hash := sha256.New()
-	if _, err := io.Copy(hash, content); err != nil {
-		return "", fault.Wrap(fault.Remote, fmt.Errorf("read %s: %w", a.Name, err))
-	}
-	return hex.EncodeToString(hash.Sum(nil)), nil
-}
-
-func (p *publisher) uploadAll(ctx context.Context, at *remote, wanted []upload, replaceable bool) error {
+func (p *publisher) uploadAll(ctx context.Context, at *remote, wanted []upload, r rules) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(p.Uploads)
 	for _, u := range wanted {
+		r := r
 		group.Go(func() error {
 			return report.Do(p.task, u.Name, func(task report.Task) error {
-				return p.ensure(ctx, at, u.File, u.from.open, rules{
-					replaceable: replaceable, progress: func(done int64) { task.Progress(done, u.SizeBytes) },
-				})
+				r.progress = func(done int64) { task.Progress(done, u.SizeBytes) }
+				return p.ensure(ctx, at, u.File, u.from.open, r)
 			})
 		})
 	}
@@ -206,6 +192,7 @@ type rules struct {
 	replaceable bool
 	shared      bool // other jobs may be uploading the same asset now
 	progress    func(done int64)
+	listed      []asset // the release's assets as of a moment ago; nil: list them
 }
 
 // ensure makes an asset be there, whole. It looks first, and after everything
@@ -215,13 +202,16 @@ func (p *publisher) ensure(ctx context.Context, at *remote, want File, open open
 	var starter int64 // an upload that runs, or broke off: seen before
 	for try := range maxTries {
 		if try > 0 {
-			if err := p.pause(ctx, try-1); err != nil {
+			if err := p.Client.Pause(ctx, try, last); err != nil {
 				return errors.Join(err, last)
 			}
 		}
-		assets, err := p.listAssets(ctx, at)
-		if err != nil {
-			return err
+		assets := r.listed
+		if try > 0 || assets == nil {
+			var err error
+			if assets, err = p.listAssets(ctx, at); err != nil {
+				return err
+			}
 		}
 		have := find(assets, want.Name)
 		what, err := p.judge(ctx, want, have, r.replaceable)
@@ -237,7 +227,7 @@ func (p *publisher) ensure(ctx context.Context, at *remote, want File, open open
 			starter, last = have.ID, fault.Errorf(fault.Remote, "%s: another upload of it does not end", want.Name)
 			continue
 		case what == mend || what == replace:
-			if err := p.hub.removeAsset(ctx, have.ID); err != nil {
+			if err := p.hub.DeleteAsset(ctx, have.ID); err != nil {
 				return fmt.Errorf("remove what is left of %s: %w", want.Name, err)
 			}
 		}
@@ -250,10 +240,10 @@ func (p *publisher) ensure(ctx context.Context, at *remote, want File, open open
 		case last == nil:
 			last = fault.Errorf(fault.Remote, "GitHub has %s with sha256 %s (%d bytes, %s), and it was sent with %s (%d bytes)",
 				want.Name, unknown(got.SHA256), got.SizeBytes, got.State, want.SHA256, want.SizeBytes)
-			if err := p.hub.removeAsset(ctx, got.ID); err != nil {
+			if err := p.hub.DeleteAsset(ctx, got.ID); err != nil {
 				return errors.Join(last, err)
 			}
-		case ctx.Err() != nil || !github.Again(last):
+		case ctx.Err() != nil || !again(last):
 			return fmt.Errorf("upload %s: %w", want.Name, last)
 		}
 	}
@@ -285,20 +275,20 @@ func (p *publisher) listAssets(ctx context.Context, at *remote) ([]asset, error)
 }
 
 // whole looks again at all that the cell uploaded.
-func (p *publisher) whole(ctx context.Context, at *remote, own *localCell) error {
+func (p *publisher) whole(ctx context.Context, at *remote, own *localCell) ([]asset, error) {
 	assets, err := p.listAssets(ctx, at)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	for _, u := range own.uploads {
 		switch what, err := p.judge(ctx, u.File, find(assets, u.Name), false); {
 		case err != nil:
-			return err
+			return nil, err
 		case what != skip:
-			return fault.Errorf(fault.Remote, "%s was uploaded and is not there whole; somebody else changes this release: run the job again", u.Name)
+			return nil, fault.Errorf(fault.Remote, "%s was uploaded and is not there whole; somebody else changes this release: run the job again", u.Name)
 		}
 	}
-	return nil
+	return assets, nil
 }
 
 // readCell reads the JSON of a cell; nil if the asset is none.
@@ -306,32 +296,26 @@ func (p *publisher) readCell(ctx context.Context, a *asset) (*Cell, error) {
 	if a.SizeBytes > maxCellBytes {
 		return nil, nil
 	}
-	text, err := p.read(ctx, a, maxCellBytes)
+	p.mu.Lock()
+	cell, ok := p.read[a.ID]
+	p.mu.Unlock()
+	if ok { // an asset never changes under its number
+		return cell, nil
+	}
+	text, err := p.hub.read(ctx, a, maxCellBytes)
 	if err != nil {
 		return nil, err
 	}
 	cell, is, err := ParseCell(a.Name, text)
 	if !is {
-		return nil, nil
+		cell, err = nil, nil
+	}
+	if err == nil {
+		p.mu.Lock()
+		p.read[a.ID] = cell
+		p.mu.Unlock()
 	}
 	return cell, err
-}
-
-// read reads a small asset, and checks it against its digest.
-func (p *publisher) read(ctx context.Context, a *asset, limit int64) ([]byte, error) {
-	content, err := p.hub.download(ctx, a.ID)
-	if err != nil {
-		return nil, fmt.Errorf("read %s: %w", a.Name, err)
-	}
-	defer content.Close()
-	text, err := io.ReadAll(io.LimitReader(content, limit+1))
-	if err != nil {
-		return nil, fault.Wrap(fault.Remote, fmt.Errorf("read %s: %w", a.Name, err))
-	}
-	if f := fileOf(a.Name, text); a.SHA256 != "" && f.SHA256 != a.SHA256 {
-		return nil, fault.Errorf(fault.Remote, "read %s: it has sha256 %s, and GitHub says %s", a.Name, f.SHA256, a.SHA256)
-	}
-	return text, nil
 }
 
 func fileOf(name string, text []byte) File {
