@@ -1,6 +1,7 @@
 package githubtest
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"net"
@@ -233,7 +234,7 @@ func (s *Server) violation(format string, args ...any) {
 }
 
 func (s *Server) listen(address string) error {
-	listener, err := net.Listen("tcp", address)
+	listener, err := new(net.ListenConfig).Listen(context.Background(), "tcp", address)
 	if err != nil {
 		return fmt.Errorf("listen for the GitHub test server: %w", err)
 	}
