@@ -2,8 +2,11 @@ package release
 
 import (
 	"context"
+	"errors"
 	"io"
 	"slices"
+
+	"github.com/org/imagebuild-action/internal/github"
 )
 
 // adopt moves the complete cells of a superfluous draft that the right release
@@ -11,7 +14,9 @@ import (
 // moves them itself, to the same effect.
 func (p *publisher) adopt(ctx context.Context, at *remote, have []*Cell, stray *remote) (bool, error) {
 	assets, err := p.hub.assets(ctx, stray.ID)
-	if err != nil {
+	if github.IsNotFound(err) { // it is gone, and all that was in it is elsewhere
+		return false, nil
+	} else if err != nil {
 		return false, err
 	}
 	cells, err := p.readCells(ctx, assets)
@@ -24,22 +29,30 @@ func (p *publisher) adopt(ctx context.Context, at *remote, have []*Cell, stray *
 			continue
 		}
 		p.task.Note("cell %s is on another draft of %s; it is moved", c.Ref, at.Tag)
-		for _, f := range c.Files() {
-			if err := p.copy(ctx, at, find(assets, f.Name), f); err != nil {
-				return adopted, err
+		if err := p.move(ctx, at, c, assets); err != nil {
+			// Whoever uploaded it may be moving it at this moment.
+			if now, look := p.hub.assets(ctx, stray.ID); look == nil && find(now, c.AssetName()) != nil || look != nil && !github.IsNotFound(look) {
+				return adopted, errors.Join(err, look)
 			}
-		}
-		json := find(assets, c.AssetName())
-		text, err := p.hub.read(ctx, json, maxCellBytes)
-		if err != nil {
-			return adopted, err
-		}
-		if err := p.copy(ctx, at, json, fileOf(json.Name, text)); err != nil {
-			return adopted, err
 		}
 		adopted = true
 	}
 	return adopted, nil
+}
+
+// move copies a cell: its files first, its JSON last.
+func (p *publisher) move(ctx context.Context, at *remote, c *Cell, assets []asset) error {
+	for _, f := range c.Files() {
+		if err := p.copy(ctx, at, find(assets, f.Name), f); err != nil {
+			return err
+		}
+	}
+	json := find(assets, c.AssetName())
+	text, err := p.hub.read(ctx, json, maxCellBytes)
+	if err != nil {
+		return err
+	}
+	return p.copy(ctx, at, json, fileOf(json.Name, text))
 }
 
 // copy streams an asset from one release to another.
