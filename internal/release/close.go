@@ -24,11 +24,14 @@ func (p *publisher) close(ctx context.Context, at *remote) error {
 		return nil
 	}
 	p.outcome.AMIs = amiTable(cells)
-	catalogs, err := p.generate(ctx, at, cells)
-	if err != nil {
-		return fmt.Errorf("close the release of %s: %w", at.Tag, err)
+	catalogs, err := p.finish(ctx, at, cells)
+	if err != nil && at.Draft && ctx.Err() == nil {
+		// Another cell may have closed it meanwhile, and perhaps for good.
+		if now, look := p.hub.byID(ctx, at.ID); look == nil && now != nil && !now.Draft {
+			catalogs, err = p.finish(ctx, now, cells)
+		}
 	}
-	if err := p.publish(ctx, at, cells); err != nil {
+	if err != nil {
 		return fmt.Errorf("close the release of %s: %w", at.Tag, err)
 	}
 	p.outcome.Closed = true
@@ -39,6 +42,15 @@ func (p *publisher) close(ctx context.Context, at *remote) error {
 		return nil
 	}
 	return p.serveCatalogs(ctx, catalogs)
+}
+
+// finish writes what belongs to the whole, and publishes.
+func (p *publisher) finish(ctx context.Context, at *remote, cells []*Cell) ([]catalog, error) {
+	catalogs, err := p.generate(ctx, at, cells)
+	if err != nil {
+		return nil, err
+	}
+	return catalogs, p.publish(ctx, at, cells)
 }
 
 // few names some of many.
