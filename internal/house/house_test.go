@@ -22,7 +22,7 @@ var floors = [][]string{
 	3: {"internal/format/...", "internal/chroot", "internal/ssh", "internal/cache", "internal/github", "internal/toolroot", "internal/userns"},
 	4: {"internal/tree", "internal/vm", "internal/artifact", "platforms/internal/pack"},
 	5: {"internal/emit", "internal/seal", "internal/bootfiles", "internal/vagrant", "internal/manifest", "internal/verify", "internal/source/bootstrap", "platforms/libvirt", "platforms/virtualbox", "platforms/vmware"},
-	6: {"platforms", "provision/...", "internal/source"},
+	6: {"platforms", "provision/...", "internal/source", "internal/release"},
 	7: {"internal/build"},
 	8: {"internal/cli", "internal/action"},
 	9: {"cmd/..."},

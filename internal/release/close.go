@@ -14,8 +14,8 @@ import (
 
 // close looks whether everything is there, and if so writes what belongs to
 // the whole and publishes. Everybody may do it, at any time, at once.
-func (p *publisher) close(ctx context.Context, at *remote) error {
-	cells, lacking, err := p.gather(ctx, at)
+func (p *publisher) close(ctx context.Context, at *remote, others []*remote) error {
+	cells, lacking, err := p.gather(ctx, at, others)
 	if err != nil {
 		return fmt.Errorf("release %s: %w", at.Tag, err)
 	}
@@ -64,18 +64,12 @@ func few(list []string) string {
 
 // gather reads the cells that are on the release, sorted, and says what is
 // missing. It adopts cells that were left on a superfluous draft.
-func (p *publisher) gather(ctx context.Context, at *remote) ([]*Cell, []string, error) {
+func (p *publisher) gather(ctx context.Context, at *remote, others []*remote) ([]*Cell, []string, error) {
 	assets, err := p.listAssets(ctx, at)
 	if err != nil {
 		return nil, nil, err
 	}
-	found := candidates{}
-	if p.ReleaseID == 0 {
-		if found, err = p.look(ctx); err != nil {
-			return nil, nil, err
-		}
-	}
-	strays := slices.DeleteFunc(found.others, func(r *remote) bool { return !ours(r) || r.ID == at.ID })
+	strays := slices.DeleteFunc(others, func(r *remote) bool { return !ours(r) || r.ID == at.ID })
 	if lacking := p.early(assets); len(lacking) > 0 && len(strays) == 0 {
 		return nil, lacking, nil
 	}

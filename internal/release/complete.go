@@ -91,6 +91,6 @@ func spaced(key string) string {
 // sortCells puts cells into the order of all that is generated from them.
 func sortCells(cells []*Cell) {
 	slices.SortFunc(cells, func(a, b *Cell) int {
-		return cmp.Or(a.Ref.compare(b.Ref), compareVersions(a.Version, b.Version), cmp.Compare(a.Version, b.Version))
+		return cmp.Or(a.compare(b.Ref), compareVersions(a.Version, b.Version), cmp.Compare(a.Version, b.Version))
 	})
 }

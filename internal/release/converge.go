@@ -126,29 +126,30 @@ func (p *publisher) elect(ctx context.Context, own *remote) (*remote, error) {
 	return at, nil
 }
 
-// stillThere looks again whether this is the release to fill.
-func (p *publisher) stillThere(ctx context.Context, at *remote) error {
-	if p.ReleaseID != 0 || len(p.cells) == 0 {
-		return nil
+// stillThere looks again whether this is the release to fill, and returns the
+// other drafts of the tag.
+func (p *publisher) stillThere(ctx context.Context, at *remote) ([]*remote, error) {
+	if p.ReleaseID != 0 {
+		return nil, nil
 	}
 	found, err := p.look(ctx)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if found.first != nil && found.first.ID == at.ID {
-		return nil
+		return found.others, nil
 	}
 	if found.first == nil { // the list is late, or somebody removed it
 		fresh, err := p.hub.byID(ctx, at.ID)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		if fresh != nil && fresh.Tag == p.Tag && fresh.Name != tombstone {
-			return nil
+			return found.others, nil
 		}
 	}
 	p.left[at.ID] = true
-	return errMoved
+	return nil, errMoved
 }
 
 // leave disposes of the drafts that this call filled by mistake.

@@ -112,11 +112,7 @@ func load(ctx context.Context, dir string) (*Build, error) {
 		b.Oversize = template.Split
 	}
 	for i := range p.Cells {
-		cell, err := b.cell(&p, &r, i)
-		if err != nil {
-			return nil, err
-		}
-		b.Cells = append(b.Cells, cell)
+		b.Cells = append(b.Cells, b.cell(&p, &r, i))
 	}
 	return b, b.verify(ctx, r.Artifacts)
 }
@@ -143,7 +139,7 @@ func readRecord(dir, name string, into any) error {
 }
 
 // cell describes the plan's cell number i.
-func (b *Build) cell(p *planRecord, r *resultRecord, i int) (*Cell, error) {
+func (b *Build) cell(p *planRecord, r *resultRecord, i int) *Cell {
 	from := p.Cells[i]
 	c := &Cell{
 		Format: CellFormat, Ref: Ref{p.Name, from.Platform, from.Arch}, Version: p.Version, Type: from.Type,
@@ -175,7 +171,7 @@ func (b *Build) cell(p *planRecord, r *resultRecord, i int) (*Cell, error) {
 			b.manifest[c.Manifest.Name] = t.Manifest
 		}
 	}
-	return c, nil
+	return c
 }
 
 // proof is how an artifact was proved, or nil.

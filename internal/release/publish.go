@@ -95,13 +95,14 @@ func (p *publisher) round(ctx context.Context) error {
 		}
 	}
 	// The list has had time to catch up.
-	if err := p.stillThere(ctx, at); err != nil {
+	others, err := p.stillThere(ctx, at)
+	if err != nil {
 		return err
 	}
 	if err := p.leave(ctx, at); err != nil {
 		return err
 	}
-	return p.close(ctx, at)
+	return p.close(ctx, at, others)
 }
 
 // publisher is one call of Publish.
