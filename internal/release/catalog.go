@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"encoding/json"
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 
@@ -42,7 +43,7 @@ type CatalogProvider struct {
 	ChecksumType        string `json:"checksum_type,omitempty"`
 	Checksum            string `json:"checksum,omitempty"`
 	Architecture        string `json:"architecture,omitempty"`
-	DefaultArchitecture bool   `json:"default_architecture"`
+	DefaultArchitecture *bool  `json:"default_architecture,omitempty"` // nil where others wrote the catalog
 }
 
 // ParseCatalog reads a catalog that others may have written.
@@ -127,7 +128,8 @@ func (v *CatalogVersion) arrange() {
 		return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(last(a), last(b)), cmp.Compare(a.Architecture, b.Architecture))
 	})
 	for i := range v.Providers {
-		v.Providers[i].DefaultArchitecture = i+1 == len(v.Providers) || v.Providers[i+1].Name != v.Providers[i].Name
+		isDefault := i+1 == len(v.Providers) || v.Providers[i+1].Name != v.Providers[i].Name
+		v.Providers[i].DefaultArchitecture = &isDefault
 	}
 }
 
@@ -153,7 +155,7 @@ func (c *Catalog) with(name string, versions []CatalogVersion) *Catalog {
 func (c *Catalog) has(versions []CatalogVersion) bool {
 	for _, own := range versions {
 		i := slices.IndexFunc(c.Versions, func(v CatalogVersion) bool { return v.Version == own.Version })
-		if i < 0 || !slices.Equal(c.Versions[i].Providers, own.Providers) {
+		if i < 0 || !reflect.DeepEqual(c.Versions[i].Providers, own.Providers) {
 			return false
 		}
 	}

@@ -71,7 +71,7 @@ func output(t testing.TB, s spec) string {
 	var cells, template, trees, artifacts, verified []object
 	planDigest := sum("plan " + s.name + s.version + s.plan + fmt.Sprint(s.built))
 	manifest := s.name + "-" + s.version + ".manifest.json.zst"
-	put(manifest, "manifest of "+s.name+s.content)
+	put(manifest, "manifest of "+s.name+sum(s.content)[:8])
 	var platforms []string
 	for _, ref := range s.built {
 		platforms = append(platforms, ref.Platform)
@@ -306,4 +306,20 @@ func contentOf(t *testing.T, r githubtest.Release, name string) []byte {
 		t.Fatal(err)
 	}
 	return text
+}
+
+func transport() http.RoundTripper { return http.DefaultTransport }
+
+// create makes a release as a person does.
+func create(t testing.TB, server *githubtest.Server, tag, name, body string, draft bool) int64 {
+	t.Helper()
+	c, err := github.New(github.Options{Token: server.Token(githubtest.Person), APIURL: server.APIURL(), ServerURL: server.URL(), Repository: server.Repository()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := c.CreateRelease(t.Context(), github.NewRelease{Tag: tag, Name: name, Body: body, Draft: draft})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r.ID
 }
