@@ -6,8 +6,6 @@ import (
 	"maps"
 	"slices"
 	"strings"
-
-	"github.com/org/imagebuild-action/internal/fault"
 )
 
 // generated tells by its name whether an asset is made from the cells, by
@@ -234,7 +232,7 @@ func (p *publisher) serveCatalogs(ctx context.Context, catalogs []catalog) error
 			return base.with(p.owner()+"/"+c.image, c.versions).JSON()
 		})
 		if err != nil {
-			return fault.Wrap(fault.Remote, fmt.Errorf("the release is published, but its Vagrant catalog is not on branch %s: %w; run imagebuild release once more when that is mended", c.branch, err))
+			return fmt.Errorf("the release is published, but its Vagrant catalog is not on branch %s: %w; run imagebuild release once more when that is mended", c.branch, err)
 		}
 		if changed {
 			p.task.Note("%s is on branch %s", file, c.branch)

@@ -4,13 +4,11 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"fmt"
 	"hash"
 	"io"
 	"path/filepath"
 	"strings"
 
-	"github.com/org/imagebuild-action/internal/fault"
 	"github.com/org/imagebuild-action/internal/github"
 )
 
@@ -182,8 +180,5 @@ func (h hub) create(ctx context.Context, tag, commit string) (*remote, error) {
 	if github.OutcomeUnknown(err) && ctx.Err() == nil {
 		return nil, nil
 	}
-	if err != nil {
-		return nil, fault.Wrap(fault.Remote, fmt.Errorf("make a draft for %s: %w", tag, err))
-	}
-	return made, nil
+	return made, err
 }
