@@ -43,6 +43,7 @@ type spec struct {
 	amis          bool
 	plan          string // varies the digests
 	unproved      bool
+	box           string // content of the boxes; made up unless set
 }
 
 func sum(text string) string {
@@ -94,7 +95,11 @@ func output(t testing.TB, s spec) string {
 		}
 		for _, ext := range []string{"box", "img"} {
 			name := prefix + "." + ext
-			size, digest := put(name, "content of "+name+s.content)
+			content := "content of " + name + s.content
+			if ext == "box" && s.box != "" {
+				content = s.box
+			}
+			size, digest := put(name, content)
 			a := object{"name": name, "kind": ext, "platform": ref.Platform, "arch": ref.Arch, "path": name, "size_bytes": size, "sha256": digest}
 			if ext == "box" {
 				a["variant"], a["provider"] = "vagrant", provider
