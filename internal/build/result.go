@@ -29,6 +29,7 @@ type Result struct {
 
 // TreeResult is one root filesystem; platforms with equal steps share it.
 type TreeResult struct {
+	ID        string               `json:"id"` // as the plan has it
 	Platforms []string             `json:"platforms"`
 	Epoch     int64                `json:"source_date_epoch"` // seconds since 1970; no file is newer
 	SHA256    string               `json:"sha256"`            // of the canonical tar

@@ -96,7 +96,7 @@ func (b *builder) sealTree(ctx context.Context, t *builtTree, path, suffix strin
 	if err := root.Remove(); err != nil {
 		return err
 	}
-	t.result.SHA256, t.result.Entries, t.result.SizeBytes = digest.SHA256, digest.Entries, int64(digest.Bytes)
+	t.result.ID, t.result.SHA256, t.result.Entries, t.result.SizeBytes = t.plan.ID, digest.SHA256, digest.Entries, int64(digest.Bytes)
 	t.result.Sealed, t.result.Platforms, t.result.Epoch = summary, b.platformsOf(t), t.epoch.Unix()
 	t.result.Manifest = b.plan.Name + "-" + b.plan.Version + suffix + manifest.Extension
 	task.Note("tree sha256:%.12s, %d entries, %s, %d sealed", digest.SHA256, digest.Entries, digest.Bytes.Human(), len(summary))

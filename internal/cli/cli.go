@@ -66,6 +66,7 @@ alone, booted to prove it, and the same bytes when you build it again.
   imagebuild init        write a starter template and the workflow beside it
   imagebuild validate    say everything that is wrong with a template, at once
   imagebuild build       build, boot and check the images of a template
+  imagebuild release     publish what was built on a GitHub release
 
 Exit codes: 0 done, 2 input, 3 environment, 4 guest, 5 remote, 6 bug,
 130 cancelled.`
@@ -88,7 +89,7 @@ func (a *app) root() *cobra.Command {
 		return fault.Errorf(fault.Input, "%w\nsee: %s --help", err, c.CommandPath())
 	})
 	root.AddCommand(a.initCommand(), a.validateCommand(), a.planCommand(), a.buildCommand(), a.testCommand(),
-		a.diffCommand(), a.schemaCommand(), a.versionCommand(), a.docsCommand())
+		a.diffCommand(), a.releaseCommand(), a.schemaCommand(), a.versionCommand(), a.docsCommand())
 	for _, c := range root.Commands() {
 		c.Args = asInput(c.Args)
 	}

@@ -82,6 +82,7 @@ const (
 	QCOW2 Kind = "qcow2" // QEMU disk image
 	VMDK  Kind = "vmdk"  // VMware disk image
 	Raw   Kind = "raw"   // plain sectors
+	AMI   Kind = "ami"   // Amazon machine image, a remote reference
 )
 
 // Artifact is one result of a build.
@@ -91,7 +92,9 @@ type Artifact struct {
 	Platform  string `json:"platform"`            // target, as "virtualbox"
 	Arch      string `json:"arch"`                // Debian spelling: amd64, arm64
 	Path      string `json:"path,omitempty"`      // local file, relative to the output folder
+	Provider  string `json:"provider,omitempty"`  // of a box, in Vagrant's spelling
 	Reference string `json:"reference,omitempty"` // remote id, as "ami-0abc"
+	Region    string `json:"region,omitempty"`    // where the remote object is, as "eu-west-1"
 	SizeBytes int64  `json:"size_bytes"`          //
 	SHA256    string `json:"sha256,omitempty"`    // of the file, lower-case hex
 	Variant   string `json:"variant,omitempty"`   // which declared overlay the disk carries; empty for the canonical disk

@@ -102,13 +102,15 @@ type builder struct {
 	trees    map[string]*Tree // by ID
 	order    []*Tree          // of the chosen cells
 	cells    []*Cell          // the chosen ones
+	names    []CellName       // of all cells
 	variants []variant        // of all cells
 }
 
 func (b *builder) plan(t *template.Template) (*Plan, error) {
 	p := &Plan{
 		Format: Format, Name: t.Name, Version: t.Version, SourceDateEpoch: b.o.Epoch.Unix(), Tools: maps.Clone(b.o.Tools),
-		Trees: b.order, Cells: b.cells, Differences: differences(b.variants),
+		Trees: b.order, Cells: b.cells,
+		Template: b.names, Release: t.Release, Differences: differences(b.variants),
 	}
 	// The order of platforms in the template decides nothing.
 	sorted := slices.SortedFunc(slices.Values(p.Cells), func(x, y *Cell) int {
@@ -131,6 +133,7 @@ func (b *builder) cell(ctx context.Context, t *template.Template, platform, arch
 	}
 	v.platform = platform
 	b.variants = append(b.variants, v)
+	b.names = append(b.names, CellName{platform, arch})
 	if !b.o.wants(platform, arch) {
 		return nil
 	}

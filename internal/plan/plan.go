@@ -52,7 +52,9 @@ type Plan struct {
 	SourceDateEpoch int64             `json:"source_date_epoch"` // Unix seconds; zero: the date of the source
 	Tools           map[string]string `json:"tools,omitempty"`
 	Trees           []*Tree           `json:"trees"`
-	Cells           []*Cell           `json:"cells"` // in the order of the template, architectures innermost
+	Cells           []*Cell           `json:"cells"`    // in the order of the template, architectures innermost
+	Template        []CellName        `json:"template"` // every cell of the template, chosen or not, in that order
+	Release         template.Release  `json:"release"`
 	Differences     []Difference      `json:"differences,omitempty"`
 	Digest          string            `json:"digest"` // over all cells
 }
@@ -124,6 +126,12 @@ type Input struct {
 	Mode      template.Mode `json:"mode,omitempty"` // 0755 or 0644, of files
 	SizeBytes int64         `json:"size_bytes,omitempty"`
 	SHA256    string        `json:"sha256,omitempty"` // of a file's content or a symlink's target, lower-case hex
+}
+
+// CellName names a cell of a template.
+type CellName struct {
+	Platform string `json:"platform"`
+	Arch     string `json:"arch"`
 }
 
 // Cell is one platform and architecture: one job of the matrix.

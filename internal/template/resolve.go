@@ -13,11 +13,12 @@ import (
 	"github.com/org/imagebuild-action/internal/size"
 )
 
-// Patterns of the words that end up in file names. A version is what
-// RubyGems, and so Vagrant, takes for one.
+// Patterns of the words that end up in file names and URLs. A version is what
+// RubyGems, and so Vagrant, takes for one; no branch is empty.
 const (
 	NamePattern    = `^[a-z0-9][a-z0-9._-]{0,63}$`
 	VersionPattern = `^[0-9]{1,9}(\.[0-9A-Za-z]{1,16}){0,3}(-[0-9A-Za-z]{1,16}(\.[0-9A-Za-z]{1,16}){0,3})?$`
+	BranchPattern  = `^([A-Za-z0-9_][A-Za-z0-9._/-]{0,99})?$`
 )
 
 // document is the template's outermost mapping. The nodes are decoded by what
@@ -34,13 +35,14 @@ type document struct {
 	Provision   *yaml.Node `yaml:"provision" doc:"What is done to the image, in order."`
 	Test        *yaml.Node `yaml:"test" doc:"What is run in the booted artifact to prove it."`
 	Platforms   *yaml.Node `yaml:"platforms" required:"true" doc:"What the image is built for, one entry each."`
-	Release     *Release   `yaml:"release" doc:"What is published beside the artifacts."`
+	Release     Release    `yaml:"release" doc:"What is published beside the artifacts."`
 }
 
 func newDocument() document {
 	return document{
 		Version: DefaultVersion, Engine: Chroot, GuestTools: true,
-		Disk: Disk{Size: 8 * size.GiB, Filesystem: "ext4", Firmware: "bios+uefi"},
+		Disk:    Disk{Size: 8 * size.GiB, Filesystem: "ext4", Firmware: "bios+uefi"},
+		Release: Release{Oversize: Split, Vagrant: VagrantRelease{Catalog: true}},
 	}
 }
 

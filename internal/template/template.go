@@ -34,7 +34,7 @@ type Template struct {
 	Provision   []Step
 	Test        []Step
 	Platforms   []Platform // in the order of the template
-	Release     *Release   // nil when the template has no release section
+	Release     Release
 }
 
 // Config is one kind with its configuration.
@@ -88,11 +88,24 @@ type Platform struct {
 
 // Release says what is published beside the artifacts.
 type Release struct {
-	Vagrant *VagrantRelease `yaml:"vagrant" doc:"The Vagrant catalog of the boxes."`
+	Oversize Oversize       `yaml:"oversize" json:"oversize" doc:"What to do with a file that GitHub takes no more, from 2 GiB on: split it into numbered parts, or refuse to publish."`
+	Vagrant  VagrantRelease `yaml:"vagrant" json:"vagrant" doc:"The Vagrant catalog of the boxes."`
 }
+
+// Oversize is what becomes of a file that is too large for a release.
+type Oversize string
+
+// What can be done.
+const (
+	Split  Oversize = "split"
+	Refuse Oversize = "refuse"
+)
+
+// Enum lists them.
+func (Oversize) Enum() []string { return []string{string(Split), string(Refuse)} }
 
 // VagrantRelease is how Vagrant finds the boxes.
 type VagrantRelease struct {
-	Catalog bool   `yaml:"catalog" doc:"Write a catalog that lists every version."`
-	Pages   string `yaml:"pages" doc:"Branch of GitHub Pages that serves the catalog."`
+	Catalog bool   `yaml:"catalog" json:"catalog" doc:"Write a catalog that lists every version."`
+	Pages   string `yaml:"pages" json:"pages,omitempty" pattern:"^([A-Za-z0-9_][A-Za-z0-9._/-]{0,99})?$" hint:"the name of a branch" doc:"Branch of GitHub Pages that serves the catalog. Vagrant takes a catalog only from a server that calls it JSON, and a release's does not."`
 }

@@ -32,6 +32,9 @@ import (
 // Name is the kind's name in a template.
 const Name = "libvirt"
 
+// provider is Vagrant's name for it.
+const provider = "libvirt"
+
 // Doc is the kind's sentence in the manual.
 const Doc = "QEMU and libvirt: a qcow2 disk and a Vagrant box."
 
@@ -96,7 +99,7 @@ func GuestPackages(osName, _ string) []string {
 // Pack writes the formats asked for.
 func (p *Platform) Pack(ctx context.Context, job target.Job, task report.Task) ([]image.Artifact, error) {
 	return pack.All(ctx, job, task, p.Name, p.config.Formats, pack.Writers{
-		image.Box: {Ext: "box", Variant: target.Vagrant, Write: func(ctx context.Context, path string, task report.Task) (tarball.Sum, error) {
+		image.Box: {Ext: "box", Variant: target.Vagrant, Provider: provider, Write: func(ctx context.Context, path string, task report.Task) (tarball.Sum, error) {
 			return p.box(ctx, job, path, task)
 		}},
 		image.QCOW2: {Ext: "qcow2", Variant: target.Canonical, Write: func(ctx context.Context, path string, task report.Task) (tarball.Sum, error) {
@@ -109,7 +112,7 @@ func (p *Platform) Pack(ctx context.Context, job target.Job, task report.Task) (
 const diskName = "box.img"
 
 func (p *Platform) metadata(job target.Job, sizeBytes int64) vagrantbox.Metadata {
-	m := vagrantbox.Metadata{Provider: "libvirt", Architecture: job.Arch}
+	m := vagrantbox.Metadata{Provider: provider, Architecture: job.Arch}
 	if p.config.Layout == LayoutV2 {
 		m.Disks = []vagrantbox.Disk{{Path: diskName, Format: "qcow2"}}
 		return m

@@ -34,6 +34,9 @@ import (
 // Name is the kind's name in a template.
 const Name = "virtualbox"
 
+// provider is Vagrant's name for it.
+const provider = "virtualbox"
+
 // Doc is the kind's sentence in the manual.
 const Doc = "VirtualBox 6.1 and newer: a Vagrant box and an OVA."
 
@@ -98,7 +101,7 @@ func (p *Platform) Pack(ctx context.Context, job target.Job, task report.Task) (
 		return nil, err
 	}
 	return pack.All(ctx, job, task, p.Name, p.config.Formats, pack.Writers{
-		image.Box: {Ext: "box", Variant: target.Vagrant, Write: func(ctx context.Context, path string, task report.Task) (tarball.Sum, error) {
+		image.Box: {Ext: "box", Variant: target.Vagrant, Provider: provider, Write: func(ctx context.Context, path string, task report.Task) (tarball.Sum, error) {
 			return p.box(ctx, job, path, task)
 		}},
 		image.OVA: {Ext: "ova", Variant: target.Canonical, Write: func(ctx context.Context, path string, task report.Task) (tarball.Sum, error) {
@@ -132,7 +135,7 @@ func (p *Platform) box(ctx context.Context, job target.Job, path string, task re
 		return sum, err
 	}
 	return pack.Box{
-		Form: tarball.Plain, Metadata: vagrantbox.Metadata{Provider: "virtualbox", Architecture: job.Arch},
+		Form: tarball.Plain, Metadata: vagrantbox.Metadata{Provider: provider, Architecture: job.Arch},
 		Vagrantfile: p.vagrantfile(spec.MAC), Machine: pack.Member{Name: "box.ovf", Content: envelope}, // the name that Vagrant looks for
 		DiskName: diskName, DiskBytes: vmdk.SizeBytes, Disk: content,
 		Progress: func(done int64) { task.Progress(min(done, vmdk.SizeBytes), vmdk.SizeBytes) },

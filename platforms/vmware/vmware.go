@@ -36,6 +36,9 @@ import (
 // Name is the kind's name in a template.
 const Name = "vmware"
 
+// provider is Vagrant's name for it.
+const provider = "vmware_desktop"
+
 // Doc is the kind's sentence in the manual.
 const Doc = "VMware Workstation, Fusion, ESXi and vCenter: a Vagrant box and an OVA."
 
@@ -92,7 +95,7 @@ func (p *Platform) Pack(ctx context.Context, job target.Job, task report.Task) (
 		return nil, err
 	}
 	return pack.All(ctx, job, task, p.Name, p.config.Formats, pack.Writers{
-		image.Box: {Ext: "box", Variant: target.Vagrant, Write: func(ctx context.Context, path string, task report.Task) (tarball.Sum, error) {
+		image.Box: {Ext: "box", Variant: target.Vagrant, Provider: provider, Write: func(ctx context.Context, path string, task report.Task) (tarball.Sum, error) {
 			return p.box(ctx, job, path, task)
 		}},
 		image.OVA: {Ext: "ova", Variant: target.Canonical, Write: func(ctx context.Context, path string, task report.Task) (tarball.Sum, error) {
@@ -126,7 +129,7 @@ func (p *Platform) box(ctx context.Context, job target.Job, path string, task re
 	content := pack.Pipe(ctx, plan.Write)
 	defer content.Close()
 	return pack.Box{
-		Form: tarball.Gzip, Metadata: vagrantbox.Metadata{Provider: "vmware_desktop", Architecture: job.Arch},
+		Form: tarball.Gzip, Metadata: vagrantbox.Metadata{Provider: provider, Architecture: job.Arch},
 		Vagrantfile: "Vagrant.configure(\"2\") do |config|\n" + pack.Ruby(p.config.Vagrantfile) + "end\n",
 		Machine:     pack.Member{Name: job.Name + ".vmx", Content: machine},
 		DiskName:    diskName, DiskBytes: plan.SizeBytes(), Disk: content,

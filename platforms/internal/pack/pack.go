@@ -76,7 +76,9 @@ func CheckFormats(formats []image.Kind, faults template.Faults) {
 type Writer struct {
 	Ext     string
 	Variant string // of the disk that it holds
-	Write   func(ctx context.Context, path string, task report.Task) (tarball.Sum, error)
+	// Provider is Vagrant's name of the hypervisor, of a box.
+	Provider string
+	Write    func(ctx context.Context, path string, task report.Task) (tarball.Sum, error)
 }
 
 // Writers are what a platform can write.
@@ -106,7 +108,7 @@ func All(ctx context.Context, job target.Job, task report.Task, platform string,
 			stack.Push("artifact "+name, func(context.Context) error { return os.Remove(path) })
 			artifacts = append(artifacts, image.Artifact{
 				Name: name, Kind: kind, Platform: platform, Arch: job.Arch, Path: name,
-				SizeBytes: sum.SizeBytes, SHA256: sum.SHA256, Variant: writer.Variant,
+				SizeBytes: sum.SizeBytes, SHA256: sum.SHA256, Variant: writer.Variant, Provider: writer.Provider,
 			})
 			return ctx.Err()
 		})
