@@ -49,7 +49,7 @@ func (d *decoder) add(node *yaml.Node, field, format string, args ...any) {
 
 func (d *decoder) addAt(node *yaml.Node, offset int, field, format string, args ...any) {
 	if len(*d.faults) < MaxFaults { // finding the place takes time
-		d.report(d.file.locate(node, offset), field, format, args...)
+		d.report(d.file.lines.Locate(node, offset), field, format, args...)
 	}
 }
 
