@@ -44,7 +44,7 @@ func (d *decoder) matches(pattern, text string) bool {
 const MaxFaults = 100
 
 func (d *decoder) add(node *yaml.Node, field, format string, args ...any) {
-	d.report(place{node.Line, node.Column}, field, format, args...)
+	d.report(place{Line: node.Line, Column: node.Column}, field, format, args...)
 }
 
 func (d *decoder) addAt(node *yaml.Node, offset int, field, format string, args ...any) {

@@ -62,7 +62,7 @@ func Parse(path string, data []byte, reg Registry) (*File, error) {
 		return nil, f.refuse(wrong.Place, wrong.Message)
 	}
 	if f.root, f.lines = doc.Root, doc.Lines; f.root == nil {
-		return nil, f.refuse(place{1, 1}, "the template is empty; imagebuild init writes one to start from")
+		return nil, f.refuse(place{Line: 1, Column: 1}, "the template is empty; imagebuild init writes one to start from")
 	}
 	f.structure(f.root, "", &f.faults)
 	return f, nil
@@ -113,7 +113,7 @@ func (f *File) structure(node *yaml.Node, field string, faults *fault.List) {
 	if len(*faults) >= MaxFaults {
 		return
 	}
-	at := f.position(place{node.Line, node.Column}, field)
+	at := f.position(place{Line: node.Line, Column: node.Column}, field)
 	switch {
 	case node.Kind == yaml.AliasNode:
 		faults.Add(at, "aliases are not supported; write the value again, or use a variable")
@@ -137,7 +137,7 @@ func (f *File) keys(node *yaml.Node, field string, faults *fault.List) {
 	first := map[string]int{}
 	for i := 0; i+1 < len(node.Content); i += 2 {
 		key, content := node.Content[i], node.Content[i+1]
-		at := f.position(place{key.Line, key.Column}, field)
+		at := f.position(place{Line: key.Line, Column: key.Column}, field)
 		switch {
 		case len(*faults) >= MaxFaults:
 			return
