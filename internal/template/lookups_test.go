@@ -1,0 +1,31 @@
+package template
+
+import (
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func TestVariablesAndMatrixKeys(t *testing.T) {
+	file, err := Parse("t.yml", []byte(`name: a-${{ matrix.b || matrix.a }}
+variables: {x: {default: 1}, token: {env: T, sensitive: true}, open: {sensitive: false}}
+description: $${{ matrix.escaped }} ${{ matrix.broken
+provision:
+  - shell: echo ${{ matrix.a }} ${{ var.x }}
+`), testRegistry())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]Variable{{"x", false}, {"token", true}, {"open", false}}, file.Variables()); diff != "" {
+		t.Error(diff)
+	}
+	if diff := cmp.Diff([]string{"a", "b"}, file.MatrixKeys()); diff != "" {
+		t.Error(diff)
+	}
+	for _, text := range []string{"a", "variables: x", "[]"} {
+		file, err := Parse("t.yml", []byte(text), testRegistry())
+		if err != nil || file.Variables() != nil || file.MatrixKeys() != nil {
+			t.Error(text, err)
+		}
+	}
+}
