@@ -212,17 +212,17 @@ const plannedWorkflow = `jobs:
 
 func TestPlannedMatrix(t *testing.T) {
 	for script, want := range map[string]string{
-		`run: echo "matrix=$(imagebuild plan --matrix)" >> "$GITHUB_OUTPUT"`:                             "--matrix",
-		`run: echo matrix=$(./bin/imagebuild plan 'my images' --matrix web) >> $GITHUB_OUTPUT`:           "my images|--matrix|web",
-		"run: |\n          set -e\n          matrix=$(imagebuild plan --matrix \\\n            a b)":     "--matrix|a|b",
-		`run: echo "matrix=$(imagebuild plan --matrix --changed-since "origin/${{ github.base_ref }}")"`: "--matrix",
-		`run: echo "matrix=$(imagebuild plan --matrix --changed-since=$BASE --since-release x.yml)"`:     "--matrix|x.yml",
-		"uses: org/imagebuild-action@v1\n        with: {command: plan, template: \"a b\"}":               "--matrix|a|b",
-		`run: echo "matrix=$(imagebuild plan --matrix $DIR)"`:                                            "w.yml:6:14: imagebuild plan --matrix $DIR: a shell or GitHub would expand that",
-		`run: echo "matrix=$(imagebuild plan)"`:                                                          "the step cells does not plan it",
-		`run: echo "matrix=[]"`:                                                                          "the step cells does not plan it",
-		"uses: org/imagebuild-action@v1":                                                                 "the step cells does not plan it",
-		"uses: org/other@v1":                                                                             "the step cells does not plan it",
+		`run: echo "matrix=$(imagebuild plan --matrix)" >> "$GITHUB_OUTPUT"`:                                                                          "--matrix",
+		`run: echo matrix=$(./bin/imagebuild plan 'my images' --matrix web) >> $GITHUB_OUTPUT`:                                                        "my images|--matrix|web",
+		"run: |\n          set -e\n          matrix=$(imagebuild plan --matrix \\\n            a b)":                                                  "--matrix|a|b",
+		`run: echo "matrix=$(imagebuild plan --matrix --changed-since "origin/${{ github.base_ref }}")"`:                                              "--matrix",
+		`run: echo "matrix=$(imagebuild plan --matrix --changed-since=$BASE --since-release x.yml)"`:                                                  "--matrix|x.yml",
+		"uses: org/imagebuild-action@v1\n        with: {command: plan, template: \"a b\\n\\nc\", changed-since: '${{ github.sha }}', variables: x=1}": "--matrix|a b|c|--var=x=1",
+		`run: echo "matrix=$(imagebuild plan --matrix $DIR)"`:                                                                                         "w.yml:6:14: imagebuild plan --matrix $DIR: a shell or GitHub would expand that",
+		`run: echo "matrix=$(imagebuild plan)"`:                                                                                                       "the step cells does not plan it",
+		`run: echo "matrix=[]"`:                                                                                                                       "the step cells does not plan it",
+		"uses: org/imagebuild-action@v1":                                                                                                              "the step cells does not plan it",
+		"uses: org/other@v1":                                                                                                                          "the step cells does not plan it",
 	} {
 		file, err := Parse("w.yml", []byte(strings.Replace(plannedWorkflow, "SCRIPT", script, 1)))
 		if err != nil {

@@ -93,8 +93,8 @@ func (s *scope) planCommand(job, step *yaml.Node, output string) (c Command, ok 
 		if err != nil || command != "plan" {
 			return c, false, err
 		}
-		templates, _, err := cell.Input("template")
-		return Command{Args: append([]string{"--matrix"}, strings.Fields(templates)...)}, err == nil, err
+		c.Args, err = actionArgs(cell)
+		return c, err == nil, err
 	}
 	script := get(step, "run")
 	if script == nil {
@@ -120,4 +120,24 @@ func (s *scope) planCommand(job, step *yaml.Node, output string) (c Command, ok 
 		c.Folder = folder.Value
 	}
 	return c, slices.Contains(c.Args, "--matrix"), nil
+}
+
+// actionArgs are the inputs of the action's plan as the program's arguments.
+// changed-since is left out, as narrowing is.
+func actionArgs(cell *Cell) ([]string, error) {
+	args := []string{"--matrix"}
+	for _, each := range []struct{ input, flag string }{
+		{"template", ""}, {"platform", "--platform="}, {"arch", "--arch="}, {"version", "--version="}, {"variables", "--var="},
+	} {
+		text, _, err := cell.Input(each.input)
+		if err != nil {
+			return nil, err
+		}
+		for line := range strings.Lines(text) {
+			if line = strings.TrimSpace(line); line != "" {
+				args = append(args, each.flag+line)
+			}
+		}
+	}
+	return args, nil
 }
