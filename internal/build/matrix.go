@@ -17,6 +17,7 @@ import (
 // MatrixOptions says which jobs a matrix is made of.
 type MatrixOptions struct {
 	Options                                                                        // what every template is planned with; its Template is not looked at
+	Root      string                                                               // folder from which the cells name their templates; empty is the current one
 	Templates []string                                                             // files
 	Runners   map[string]string                                                    // labels by architecture, commas between several; wins over DefaultRunners
 	Unchanged func(context.Context, Options, *plan.Plan) (map[CellKey]bool, error) // cells to leave out; nil leaves none
@@ -182,6 +183,11 @@ func (b *matrixBuilder) cell(path string, d *Description, p *plan.Plan, cell *pl
 	labels, err := b.runner(cell.Arch)
 	if err != nil {
 		return err
+	}
+	if b.Root != "" {
+		if path, err = filepath.Rel(b.Root, path); err != nil {
+			return fault.Wrap(fault.Input, err)
+		}
 	}
 	object := workflow.Object{{Name: workflow.KeyTemplate, Value: filepath.ToSlash(path)}}
 	add := func(key string, value any) {

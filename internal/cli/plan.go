@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -97,14 +98,18 @@ a job with: guard the job with an if, as in the example.`,
 		},
 	}
 	in.register(c)
+	m.register(c)
+	c.Flags().BoolVar(&asJSON, "json", false, "print the plan as JSON")
+	return c
+}
+
+func (m *matrixFlags) register(c *cobra.Command) {
 	f := c.Flags()
-	f.BoolVar(&asJSON, "json", false, "print the plan as JSON")
 	f.BoolVar(&m.matrix, "matrix", false, "print the matrix of a workflow's job, for fromJSON")
 	f.StringArrayVar(&m.runners, "runner", nil, "with --matrix: the runner of an architecture, as ARCH=LABEL[,LABEL...] (repeatable; default amd64=ubuntu-latest, arm64=ubuntu-24.04-arm)")
 	f.StringVar(&m.changedSince, "changed-since", "", "with --matrix: only what differs from this git revision")
 	_ = c.RegisterFlagCompletionFunc("runner", cobra.FixedCompletions([]string{"amd64=ubuntu-latest", "arm64=ubuntu-24.04-arm"}, cobra.ShellCompDirectiveNoFileComp))
 	_ = c.RegisterFlagCompletionFunc("changed-since", cobra.NoFileCompletions)
-	return c
 }
 
 // check refuses flags that would do nothing.
@@ -125,7 +130,7 @@ func (m *matrixFlags) check(c *cobra.Command, asJSON bool) error {
 
 // planMatrix prints the matrix of every template that the arguments stand for.
 func (a *app) planMatrix(ctx context.Context, args []string, in inputs, m matrixFlags) error {
-	matrix, err := a.matrix(ctx, args, in, m)
+	matrix, err := a.matrix(ctx, "", args, in, m)
 	if err != nil {
 		return err
 	}
@@ -149,12 +154,17 @@ func (a *app) planMatrix(ctx context.Context, args []string, in inputs, m matrix
 	return err
 }
 
-func (a *app) matrix(ctx context.Context, args []string, in inputs, m matrixFlags) (_ *build.Matrix, err error) {
+// matrix plans what the arguments name, which start from the folder root.
+func (a *app) matrix(ctx context.Context, root string, args []string, in inputs, m matrixFlags) (_ *build.Matrix, err error) {
+	args = from(root, args)
+	if root != "" && len(args) == 0 {
+		args = []string{root}
+	}
 	templates, err := build.FindTemplates(args)
 	if err != nil {
 		return nil, err
 	}
-	options := build.MatrixOptions{Templates: templates, Runners: map[string]string{}}
+	options := build.MatrixOptions{Root: root, Templates: templates, Runners: map[string]string{}}
 	if options.Options, err = a.given(in); err != nil {
 		return nil, err
 	}
@@ -171,4 +181,15 @@ func (a *app) matrix(ctx context.Context, args []string, in inputs, m matrixFlag
 		options.Unchanged = since.Unchanged
 	}
 	return build.PlanMatrix(ctx, options)
+}
+
+// from names files that are named from a folder as seen from the current one.
+func from(root string, names []string) []string {
+	all := make([]string, len(names))
+	for i, name := range names {
+		if all[i] = name; root != "" && !filepath.IsAbs(name) {
+			all[i] = filepath.Join(root, name)
+		}
+	}
+	return all
 }

@@ -50,6 +50,33 @@ func (c *Cell) Input(name string) (text string, given bool, err error) {
 	return Text(value), err == nil, err
 }
 
+// Variables reads an input that has variables, as ParseVariables does. Those
+// that are given otherwise are not looked at, so that a secret which only
+// GitHub knows can be given by hand.
+func (c *Cell) Variables(name string, given map[string]string) (map[string]string, error) {
+	node := c.input(name)
+	if node == nil {
+		return nil, nil
+	}
+	s := c.scope
+	var text strings.Builder
+	offset := 0
+	for line := range strings.Lines(node.Value) {
+		before, _, _ := strings.Cut(line, opening)
+		variable := strings.TrimSpace(before[:max(0, strings.IndexAny(before, "=:"))])
+		if _, known := given[variable]; !known {
+			value, err := s.text(node, line, offset)
+			if err != nil {
+				return nil, err
+			}
+			text.WriteString(Text(value) + "\n")
+		}
+		offset += len(line)
+	}
+	vars, err := ParseVariables(text.String())
+	return vars, c.Fault(name, err)
+}
+
 // At is where an input stands, or the step where it is not named.
 func (c *Cell) At(name string) fault.Position {
 	node := c.input(name)

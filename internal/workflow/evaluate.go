@@ -65,12 +65,17 @@ func (s *scope) value(node *yaml.Node) (any, error) {
 // scalar evaluates the expressions of a scalar. One that is nothing but an
 // expression has that one's type; any other is text.
 func (s *scope) scalar(node *yaml.Node) (any, error) {
-	if !strings.Contains(node.Value, "${{") {
+	if !strings.Contains(node.Value, opening) {
 		return literal(node), nil
 	}
-	parts, wrong := split(node.Value)
+	return s.text(node, node.Value, 0)
+}
+
+// text evaluates a part of a scalar, which begins at an offset in its value.
+func (s *scope) text(node *yaml.Node, value string, offset int) (any, error) {
+	parts, wrong := split(value)
 	if wrong != nil {
-		return nil, s.file.fail(s.file.doc.Lines.Locate(node, wrong.offset), "%s", wrong.message)
+		return nil, s.file.fail(s.file.doc.Lines.Locate(node, offset+wrong.offset), "%s", wrong.message)
 	}
 	var text strings.Builder
 	for _, each := range parts {
@@ -79,18 +84,18 @@ func (s *scope) scalar(node *yaml.Node) (any, error) {
 			continue
 		}
 		outer := s.source
-		s.source = node.Value[each.from:]
-		value, err := s.evaluate(each.tree)
+		s.source = value[each.from:]
+		found, err := s.evaluate(each.tree)
 		s.source = outer
 		if errors.As(err, &wrong) {
-			return nil, s.file.fail(s.file.doc.Lines.Locate(node, each.from+wrong.offset), "%s", wrong.message)
+			return nil, s.file.fail(s.file.doc.Lines.Locate(node, offset+each.from+wrong.offset), "%s", wrong.message)
 		} else if err != nil {
 			return nil, err
 		}
 		if len(parts) == 1 {
-			return value, nil
+			return found, nil
 		}
-		text.WriteString(Text(value))
+		text.WriteString(Text(found))
 	}
 	return text.String(), nil
 }
@@ -225,7 +230,11 @@ func (s *scope) context(node actionlint.ExprNode, root *actionlint.VariableNode,
 	default:
 		return nil, at("%s is not a context of GitHub's", root.Name)
 	}
-	return nil, at("%s is known to GitHub only; write the value here, or give it on the command line (--platform, --arch, --version, --var)", whole)
+	remedy := "write the values here"
+	if s.within {
+		remedy = "write the value here, or give it on the command line (--platform, --arch, --version, --var)"
+	}
+	return nil, at("%s is known to GitHub only; %s", whole, remedy)
 }
 
 // env looks a variable up where the step, its job or the workflow sets it.

@@ -6,6 +6,12 @@ import (
 	"github.com/rhysd/actionlint"
 )
 
+// opening begins an expression, and closing ends it.
+const (
+	opening = "${{"
+	closing = "}}"
+)
+
 // maxExpression is GitHub's own limit, in characters.
 const maxExpression = 21000
 
@@ -31,7 +37,7 @@ func (e *expressionFault) Error() string { return e.message }
 func split(value string) ([]part, *expressionFault) {
 	var parts []part
 	for at := 0; at < len(value); {
-		n := strings.Index(value[at:], "${{")
+		n := strings.Index(value[at:], opening)
 		if n < 0 {
 			return append(parts, part{text: value[at:]}), nil
 		}
@@ -39,9 +45,8 @@ func split(value string) ([]part, *expressionFault) {
 			parts = append(parts, part{text: value[at : at+n]})
 		}
 		begin := at + n
-		from := begin + len("${{")
-		end := strings.Index(value[from:], "}}")
-		if end < 0 {
+		from := begin + len(opening)
+		if !strings.Contains(value[from:], closing) {
 			return nil, &expressionFault{begin, "the expression has no end; close it with }}"}
 		}
 		// The lexer finds the end itself, as "}}" may stand in a literal; but it
