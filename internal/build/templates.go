@@ -52,7 +52,7 @@ func findTemplates(name string) ([]string, error) {
 	case !errors.Is(err, fs.ErrNotExist) || !strings.ContainsAny(name, "*?[{"):
 		return nil, fault.Wrap(fault.Input, err)
 	}
-	matches, err := doublestar.FilepathGlob(name, doublestar.WithFailOnIOErrors())
+	matches, err := doublestar.FilepathGlob(name, doublestar.WithFailOnIOErrors(), doublestar.WithNoHidden())
 	if err != nil {
 		return nil, fault.Errorf(fault.Input, "%s: not a pattern: %w", name, err)
 	}

@@ -156,7 +156,7 @@ func (a *app) planMatrix(ctx context.Context, args []string, in inputs, m matrix
 
 // matrix plans what the arguments name, which start from the folder root.
 func (a *app) matrix(ctx context.Context, root string, args []string, in inputs, m matrixFlags) (_ *build.Matrix, err error) {
-	args = from(root, args)
+	args = below(root, args)
 	if root != "" && len(args) == 0 {
 		args = []string{root}
 	}
@@ -183,8 +183,8 @@ func (a *app) matrix(ctx context.Context, root string, args []string, in inputs,
 	return build.PlanMatrix(ctx, options)
 }
 
-// from names files that are named from a folder as seen from the current one.
-func from(root string, names []string) []string {
+// below names files that are named from a folder as seen from the current one.
+func below(root string, names []string) []string {
 	all := make([]string, len(names))
 	for i, name := range names {
 		if all[i] = name; root != "" && !filepath.IsAbs(name) {

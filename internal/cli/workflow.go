@@ -128,7 +128,7 @@ func (a *app) groups(ctx context.Context, common build.Options, w workflowFlags)
 	if err := errors.Join(once(errs)...); err != nil {
 		return nil, err
 	}
-	name(g.groups)
+	nameFolders(g.groups)
 	return g.groups, nil
 }
 
@@ -277,6 +277,7 @@ func (g *grouper) put(cell *workflow.Cell, path string, d *build.Description, ch
 	own.options.Platforms = slices.Compact(own.options.Platforms)
 }
 
+// shown is what tells a group from others of its image in a folder's name.
 func shown(d *build.Description, choice workflow.Choice) []string {
 	var words []string
 	for _, v := range d.Variables {
@@ -316,9 +317,9 @@ func (g *grouper) check() error {
 	return fault.Errorf(fault.Input, "%s: no cell of the workflow has the architecture %q", g.file.Path(), g.common.Arch)
 }
 
-// name gives each group a folder of its own: the image's name, with what tells
+// nameFolders gives each group a folder of its own: the image's name, with what tells
 // it from others of that name. A single one needs none.
-func name(groups []*group) {
+func nameFolders(groups []*group) {
 	if len(groups) == 1 {
 		return
 	}
@@ -351,7 +352,7 @@ func (a *app) planner(file *workflow.File) workflow.Planner {
 			return "", fault.Errorf(fault.Input, "%s: imagebuild plan: %w", file.Path(), err)
 		}
 		root := filepath.Join(file.Folder(), command.Folder)
-		in.varFiles = from(root, in.varFiles)
+		in.varFiles = below(root, in.varFiles)
 		matrix, err := a.matrix(ctx, root, c.Flags().Args(), in, m)
 		if err != nil {
 			return "", err
