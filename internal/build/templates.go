@@ -112,7 +112,8 @@ func relative(path string) string {
 type Description struct {
 	Known      workflow.Known
 	Variables  []template.Variable
-	MatrixKeys []string // that it looks up
+	MatrixKeys []string            // that it looks up
+	Archs      map[string][]string // by platform, as far as they can be known
 }
 
 // Describe reads as much of a template as it takes to choose what is built of
@@ -122,9 +123,26 @@ func Describe(path string) (*Description, error) {
 	if err != nil {
 		return nil, err
 	}
+	return describe(file), nil
+}
+
+// DescribeText is Describe for a template whose text is at hand.
+func DescribeText(path string, text []byte) (*Description, error) {
+	file, err := template.Parse(path, text, Registry())
+	if err != nil {
+		return nil, err
+	}
+	return describe(file), nil
+}
+
+func describe(file *template.File) *Description {
 	d := &Description{Known: workflow.Known{Platforms: file.PlatformNames()}, Variables: file.Variables(), MatrixKeys: file.MatrixKeys()}
+	d.Archs = map[string][]string{}
+	for _, name := range d.Known.Platforms {
+		d.Archs[name] = file.Archs(name)
+	}
 	for _, v := range d.Variables {
 		d.Known.Variables = append(d.Known.Variables, v.Name)
 	}
-	return d, nil
+	return d
 }

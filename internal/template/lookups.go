@@ -24,6 +24,24 @@ func (f *File) Variables() []Variable {
 	return all
 }
 
+// Archs lists a platform's architectures before anything is resolved. Where an
+// expression gives them, the default stands in.
+func (f *File) Archs(platform string) []string {
+	content := mapValue(mapValue(f.root, "platforms"), platform)
+	var archs []string
+	if node := mapValue(content, "arch"); node != nil && node.Kind == yaml.SequenceNode {
+		for _, item := range node.Content {
+			if item.Kind == yaml.ScalarNode && !strings.Contains(item.Value, opening) {
+				archs = append(archs, item.Value)
+			}
+		}
+	}
+	if len(archs) == 0 {
+		archs = newPlatformHead(platform).Arch
+	}
+	return archs
+}
+
 // MatrixKeys lists the keys of the workflow's matrix that the template looks
 // up, sorted: two cells that have these in common can be built together.
 func (f *File) MatrixKeys() []string {

@@ -29,3 +29,15 @@ provision:
 		}
 	}
 }
+
+func TestArchs(t *testing.T) {
+	file, err := Parse("t.yml", []byte("platforms:\n  a: {arch: [arm64, amd64]}\n  b:\n  c: {arch: [\"${{ var.x }}\"]}\n  d: {arch: x}\n"), testRegistry())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for platform, want := range map[string][]string{"a": {"arm64", "amd64"}, "b": {"amd64"}, "c": {"amd64"}, "d": {"amd64"}, "none": {"amd64"}} {
+		if diff := cmp.Diff(want, file.Archs(platform)); diff != "" {
+			t.Errorf("%s: %s", platform, diff)
+		}
+	}
+}
