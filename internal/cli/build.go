@@ -19,6 +19,7 @@ func (a *app) buildCommand() *cobra.Command {
 	var output, cacheDir, until, onError string
 	var cacheLimit string
 	var noCache, asJSON bool
+	var from workflowFlags
 	c := &cobra.Command{
 		Use:   "build [TEMPLATE]",
 		Short: "Build, boot and check the images of a template",
@@ -31,15 +32,35 @@ What was built before is not built again: the source and every step are kept in
 the cache, so a changed step costs that step and the ones after it.
 
 The output folder gets the images, SHA256SUMS, plan.json, result.json and the
-content manifest. Needs root, or user namespaces with the uidmap package.`,
+content manifest. Needs root, or user namespaces with the uidmap package.
+
+With --workflow it builds here what a GitHub workflow builds there: every cell
+of the matrix of each job that uses the action, with the template, platform,
+architecture, variables and version of the step. include, exclude and fromJSON
+of a literal are understood, and so is a matrix that another job makes with
+imagebuild plan --matrix; --changed-since is left out of that, so all of it is
+built. What only GitHub knows (github, inputs, vars, secrets) is refused with
+its place where it decides something; --version, --platform, --arch and --var
+win over the workflow's. Cells that differ in platform alone share their work
+and a folder. Where there are several, each has its own below --output. A cell
+that fails does not stop the others, whatever the workflow's fail-fast says;
+the command fails in the end.`,
 		Example: `  imagebuild build
   imagebuild build examples/golden --platform libvirt
   imagebuild build --var release=trixie --version 1.4.0 --output dist
-  imagebuild build --until pack          # do not boot`,
+  imagebuild build --until pack          # do not boot
+  imagebuild build --workflow .github/workflows/images.yml
+  imagebuild build --workflow .github/workflows/images.yml --job image -p libvirt`,
 		Args:              oneTemplate,
 		ValidArgsFunction: completeTemplate,
 		RunE: func(c *cobra.Command, args []string) error {
-			options, err := a.options(args, in)
+			if err := from.check(c, args); err != nil {
+				return err
+			}
+			options, err := a.given(in)
+			if err == nil && from.path == "" {
+				options.Template, err = templateArgument(args)
+			}
 			if err != nil {
 				return err
 			}
@@ -60,6 +81,9 @@ content manifest. Needs root, or user namespaces with the uidmap package.`,
 			}
 			options.KeepOnError = onError == "keep"
 			options.NoCache = noCache
+			if from.path != "" {
+				return a.buildWorkflow(c.Context(), options, from, output, asJSON)
+			}
 			if err := userns.Enter(c.Context(), a.Argv, a.Environ); err != nil {
 				return err
 			}
@@ -76,6 +100,7 @@ content manifest. Needs root, or user namespaces with the uidmap package.`,
 		},
 	}
 	in.register(c)
+	from.register(c)
 	f := c.Flags()
 	f.StringVarP(&output, "output", "o", "out", "folder for the results")
 	f.StringVar(&cacheDir, "cache-dir", "", "folder for downloads and checkpoints (default: $IMAGEBUILD_CACHE, else ~/.cache/imagebuild)")

@@ -50,6 +50,13 @@ func (a *app) options(args []string, in inputs) (build.Options, error) {
 	if err != nil {
 		return build.Options{}, err
 	}
+	options, err := a.given(in)
+	options.Template = path
+	return options, err
+}
+
+// given is options for a command that finds its templates another way.
+func (a *app) given(in inputs) (build.Options, error) {
 	vars, err := readVars(in)
 	if err != nil {
 		return build.Options{}, err
@@ -59,7 +66,7 @@ func (a *app) options(args []string, in inputs) (build.Options, error) {
 		return build.Options{}, err
 	}
 	return build.Options{
-		Template: path, Vars: vars, LookupEnv: a.LookupEnv, Platforms: in.platforms, Arch: in.arch,
+		Vars: vars, LookupEnv: a.LookupEnv, Platforms: in.platforms, Arch: in.arch,
 		Version: in.version, Epoch: epoch, Secrets: a.secrets, Generator: "imagebuild " + version(),
 	}, nil
 }

@@ -56,40 +56,6 @@ uses. Editors with a YAML language server complete and check templates with it.`
 	}
 }
 
-func (a *app) planCommand() *cobra.Command {
-	var in inputs
-	var asJSON bool
-	c := &cobra.Command{
-		Use:   "plan [TEMPLATE]",
-		Short: "Show what a build would do, resolved",
-		Long: `Resolves the template, its variables and every file that it names into the plan
-of a build. The plan's digest covers everything that decides the image's bytes:
-while it stays the same, so does the image. Sensitive values appear by name
-only. Nothing is downloaded and nothing is built.`,
-		Example:           "  imagebuild plan\n  imagebuild plan --json | jq -r .digest",
-		Args:              oneTemplate,
-		ValidArgsFunction: completeTemplate,
-		RunE: func(c *cobra.Command, args []string) error {
-			_, p, err := a.plan(c.Context(), args, in)
-			if err != nil {
-				return err
-			}
-			if !asJSON {
-				return p.Table(a.Stdout)
-			}
-			text, err := p.JSON()
-			if err != nil {
-				return err
-			}
-			_, err = a.Stdout.Write(text)
-			return err
-		},
-	}
-	in.register(c)
-	c.Flags().BoolVar(&asJSON, "json", false, "print the plan as JSON")
-	return c
-}
-
 // plan resolves the template that the arguments name, and returns its path too.
 func (a *app) plan(ctx context.Context, args []string, in inputs) (path string, p *plan.Plan, err error) {
 	options, err := a.options(args, in)

@@ -96,7 +96,7 @@ func nearest(node *yaml.Node, fieldPath string) place {
 		}
 		node = next
 	}
-	return place{node.Line, node.Column}
+	return place{Line: node.Line, Column: node.Column}
 }
 
 var _ Faults = (*configFaults)(nil)

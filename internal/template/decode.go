@@ -44,12 +44,12 @@ func (d *decoder) matches(pattern, text string) bool {
 const MaxFaults = 100
 
 func (d *decoder) add(node *yaml.Node, field, format string, args ...any) {
-	d.report(place{node.Line, node.Column}, field, format, args...)
+	d.report(place{Line: node.Line, Column: node.Column}, field, format, args...)
 }
 
 func (d *decoder) addAt(node *yaml.Node, offset int, field, format string, args ...any) {
 	if len(*d.faults) < MaxFaults { // finding the place takes time
-		d.report(d.file.locate(node, offset), field, format, args...)
+		d.report(d.file.lines.Locate(node, offset), field, format, args...)
 	}
 }
 

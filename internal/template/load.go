@@ -1,21 +1,23 @@
 package template
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
-	"strings"
 
 	"gopkg.in/yaml.v3"
 
 	"github.com/org/imagebuild-action/internal/fault"
+	"github.com/org/imagebuild-action/internal/yamltext"
 )
 
 // MaxBytes is the largest template that Load reads.
 const MaxBytes = 1 << 20
+
+// place is where something stands in the template.
+type place = yamltext.Place
 
 // File is a template that was read but not yet resolved: its text is sound
 // YAML, its expressions are still there.
@@ -24,7 +26,7 @@ type File struct {
 	dir      string
 	registry Registry
 	root     *yaml.Node // the outermost mapping
-	lines    [][]rune   // of the text, without their ends
+	lines    yamltext.Lines
 	faults   fault.List // of the structure; Resolve reports them with its own
 }
 
@@ -54,31 +56,13 @@ func Parse(path string, data []byte, reg Registry) (*File, error) {
 	if len(data) > MaxBytes {
 		return nil, f.refuse(place{}, "the template is larger than 1 MiB; put scripts into files of their own")
 	}
-	data = bytes.TrimPrefix(data, []byte("\ufeff")) // some editors write a byte order mark
-	if at, message := unreadable(data); message != "" {
-		return nil, f.refuse(at, message)
+	doc, err := yamltext.Parse(data, "template")
+	var wrong *yamltext.Error
+	if errors.As(err, &wrong) {
+		return nil, f.refuse(wrong.Place, wrong.Message)
 	}
-	for line := range strings.Lines(string(data)) {
-		f.lines = append(f.lines, []rune(strings.TrimRight(line, "\r\n")))
-	}
-	var document, second yaml.Node
-	reader := yaml.NewDecoder(bytes.NewReader(data))
-	switch err := reader.Decode(&document); {
-	case errors.Is(err, io.EOF):
-		return nil, f.refuse(place{1, 1}, "the template is empty; imagebuild init writes one to start from")
-	case err != nil:
-		at, message := f.explain(err)
-		return nil, f.refuse(at, message)
-	}
-	if err := reader.Decode(&second); err == nil {
-		return nil, f.refuse(place{second.Line, second.Column}, "a template is one YAML document; this is a second one")
-	} else if !errors.Is(err, io.EOF) {
-		at, message := f.explain(err)
-		return nil, f.refuse(at, message)
-	}
-	f.root = document.Content[0]
-	if isNull(f.root) {
-		return nil, f.refuse(place{1, 1}, "the template is empty; imagebuild init writes one to start from")
+	if f.root, f.lines = doc.Root, doc.Lines; f.root == nil {
+		return nil, f.refuse(place{Line: 1, Column: 1}, "the template is empty; imagebuild init writes one to start from")
 	}
 	f.structure(f.root, "", &f.faults)
 	return f, nil
@@ -114,7 +98,7 @@ func (f *File) Abs(path string) string {
 }
 
 func (f *File) position(at place, field string) fault.Position {
-	return fault.Position{File: f.path, Line: at.line, Column: at.column, Field: field}
+	return fault.Position{File: f.path, Line: at.Line, Column: at.Column, Field: field}
 }
 
 func (f *File) refuse(at place, message string) error {
@@ -129,7 +113,7 @@ func (f *File) structure(node *yaml.Node, field string, faults *fault.List) {
 	if len(*faults) >= MaxFaults {
 		return
 	}
-	at := f.position(place{node.Line, node.Column}, field)
+	at := f.position(place{Line: node.Line, Column: node.Column}, field)
 	switch {
 	case node.Kind == yaml.AliasNode:
 		faults.Add(at, "aliases are not supported; write the value again, or use a variable")
@@ -153,7 +137,7 @@ func (f *File) keys(node *yaml.Node, field string, faults *fault.List) {
 	first := map[string]int{}
 	for i := 0; i+1 < len(node.Content); i += 2 {
 		key, content := node.Content[i], node.Content[i+1]
-		at := f.position(place{key.Line, key.Column}, field)
+		at := f.position(place{Line: key.Line, Column: key.Column}, field)
 		switch {
 		case len(*faults) >= MaxFaults:
 			return

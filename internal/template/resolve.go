@@ -73,7 +73,7 @@ func (f *File) tidy(faults fault.List, secrets *redact.Set) fault.List {
 	broken := map[place]bool{}
 	var kept fault.List
 	for _, each := range f.faults {
-		broken[place{each.Line, each.Column}] = true
+		broken[place{Line: each.Line, Column: each.Column}] = true
 		kept = append(kept, each)
 	}
 	if max(len(faults), len(f.faults)) >= MaxFaults {
@@ -81,7 +81,7 @@ func (f *File) tidy(faults fault.List, secrets *redact.Set) fault.List {
 	}
 	for _, each := range faults {
 		each.Message = secrets.String(each.Message)
-		if !seen[*each] && !broken[place{each.Line, each.Column}] {
+		if !seen[*each] && !broken[place{Line: each.Line, Column: each.Column}] {
 			seen[*each] = true
 			kept = append(kept, each)
 		}

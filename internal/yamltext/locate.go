@@ -1,4 +1,4 @@
-package template
+package yamltext
 
 import (
 	"strconv"
@@ -9,22 +9,19 @@ import (
 	"gopkg.in/yaml.v3"
 )
 
-// place is a line and a column, both from one, the column in characters.
-type place struct{ line, column int }
-
-// locate returns the place in the file of the byte at offset in a scalar's
+// Locate returns the place in the file of the byte at offset in a scalar's
 // value. The value and what the user wrote differ in white space (folding,
 // indentation) and in quoting; so both are walked side by side, white space
 // left out. Where they cannot be matched, the scalar's own place is returned.
-func (f *File) locate(node *yaml.Node, offset int) place {
-	fallback := place{node.Line, node.Column}
-	raw := cursor{lines: f.lines, place: fallback}
+func (l Lines) Locate(node *yaml.Node, offset int) Place {
+	fallback := Place{node.Line, node.Column}
+	raw := cursor{lines: l, Place: fallback}
 	if raw.peek() == 0 {
 		return fallback
 	}
 	switch {
 	case node.Style&(yaml.LiteralStyle|yaml.FoldedStyle) != 0:
-		raw.line, raw.column = raw.line+1, 1 // the content starts under the indicator
+		raw.Line, raw.Column = raw.Line+1, 1 // the content starts under the indicator
 	case node.Style&(yaml.SingleQuotedStyle|yaml.DoubleQuotedStyle) != 0:
 		raw.next()
 	}
@@ -43,43 +40,43 @@ func (f *File) locate(node *yaml.Node, offset int) place {
 			return at
 		}
 	}
-	return raw.place
+	return raw.Place
 }
 
 // cursor reads the file's characters, one line after the other.
 type cursor struct {
-	lines [][]rune
-	place
+	lines Lines
+	Place
 }
 
 // peek returns the character under the cursor: '\n' at a line's end, zero at
 // the file's.
 func (c *cursor) peek() rune {
-	if c.line < 1 || c.line > len(c.lines) {
+	if c.Line < 1 || c.Line > len(c.lines) {
 		return 0
 	}
-	line := c.lines[c.line-1]
-	if c.column < 1 || c.column > len(line) {
+	line := c.lines[c.Line-1]
+	if c.Column < 1 || c.Column > len(line) {
 		return '\n'
 	}
-	return line[c.column-1]
+	return line[c.Column-1]
 }
 
 func (c *cursor) next() rune {
 	r := c.peek()
 	if r == '\n' {
-		c.line, c.column = c.line+1, 1
+		c.Line, c.Column = c.Line+1, 1
 	} else {
-		c.column++
+		c.Column++
 	}
 	return r
 }
 
 // character returns the next character of a scalar's value that is not white
 // space, and where it begins.
-func (c *cursor) character(style yaml.Style) (place, rune) {
+func (c *cursor) character(style yaml.Style) (Place, rune) {
 	for {
-		at := c.place
+		at := c.Place
 		r := c.next()
 		switch {
 		case r == 0:
