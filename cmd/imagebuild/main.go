@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/term"
 
+	"github.com/org/imagebuild-action/internal/action"
 	"github.com/org/imagebuild-action/internal/cli"
 )
 
@@ -18,11 +19,23 @@ func main() { os.Exit(run()) }
 func run() int {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
+	// Only what is ours decides the modes of the files that we make.
+	syscall.Umask(0o022)
+	// The runner sends SIGINT, and SIGTERM 7.5 s later: the clean-up that the
+	// first one began goes on.
+	if stage, invoked := action.Invoked(os.Args); invoked {
+		return action.Main(ctx, action.Process{
+			Argv:      os.Args,
+			Environ:   os.Environ(),
+			LookupEnv: os.LookupEnv,
+			Stdin:     os.Stdin,
+			Stdout:    os.Stdout,
+			Generator: cli.Generator(),
+		}, stage)
+	}
 	// The first signal cancels and everything is cleaned up; a second one gets
 	// its default action, and the guards of internal/run clean up after us.
 	context.AfterFunc(ctx, stop)
-	// Only what is ours decides the modes of the files that we make.
-	syscall.Umask(0o022)
 	return cli.Main(ctx, cli.Process{
 		Argv:      os.Args,
 		Environ:   os.Environ(),

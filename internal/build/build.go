@@ -37,7 +37,7 @@ func Run(ctx context.Context, o Options) (_ *Result, err error) {
 	if err := b.stage("plan", func(report.Task) error { return b.load(ctx) }); err != nil {
 		return nil, err
 	}
-	unlock, err := lockFolder(o.Output)
+	unlock, err := lockFolder(o.Output, run.SweepAge)
 	if err != nil {
 		return nil, err
 	}
@@ -49,7 +49,7 @@ func Run(ctx context.Context, o Options) (_ *Result, err error) {
 	if err := os.MkdirAll(o.CacheDir, 0o755); err != nil {
 		return nil, run.Explain(err)
 	}
-	if err := run.Sweep(filepath.Join(o.CacheDir, workDir), rootPrefix); err != nil {
+	if err := run.Sweep(filepath.Join(o.CacheDir, workDir), rootPrefix, run.SweepAge); err != nil {
 		return nil, run.Explain(err)
 	}
 	cacheDir := filepath.Join(o.CacheDir, "checkpoints")
@@ -129,9 +129,22 @@ func letGo(w *run.WorkDir, keep bool) error {
 // workPrefix begins the name of the work folder in the output folder.
 const workPrefix = ".work-"
 
+// Sweep removes the work folders that a killed build has left in its output and
+// cache folders, unless another build is using them.
+func Sweep(output, cacheDir string) error {
+	if _, err := os.Stat(output); err == nil {
+		unlock, err := lockFolder(output, 0)
+		if err != nil {
+			return err
+		}
+		defer unlock()
+	}
+	return run.Explain(run.Sweep(filepath.Join(cacheDir, workDir), rootPrefix, 0))
+}
+
 // lockFolder keeps a second build out of the same output folder, and removes
 // the work folders of builds that were killed together with their guards.
-func lockFolder(dir string) (unlock func(), err error) {
+func lockFolder(dir string, minAge time.Duration) (unlock func(), err error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, run.Explain(err)
 	}
@@ -143,7 +156,7 @@ func lockFolder(dir string) (unlock func(), err error) {
 		_ = lock.Close()
 		return nil, fault.Errorf(fault.Input, "%s: another build is writing into this folder; wait for it, or choose another --output", dir)
 	}
-	if err := run.Sweep(dir, workPrefix); err != nil {
+	if err := run.Sweep(dir, workPrefix, minAge); err != nil {
 		_ = lock.Close()
 		return nil, fault.Wrap(fault.Environment, fmt.Errorf("remove what a killed build left: %w", err))
 	}

@@ -1,6 +1,7 @@
 package build
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -74,7 +75,7 @@ func (b *builder) check(ctx context.Context, task report.Task) error {
 	}
 	if b.Until == StageVerify {
 		add(vm.Check(ctx, uefi))
-		accel, reason, err := vm.ChooseAccel(vm.Auto)
+		accel, reason, err := vm.ChooseAccel(cmp.Or(b.Accel, vm.Auto))
 		add(err)
 		if err == nil {
 			task.Note("images will be booted with %s: %s", accel, reason)

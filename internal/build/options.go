@@ -19,6 +19,7 @@ import (
 	"github.com/org/imagebuild-action/internal/redact"
 	"github.com/org/imagebuild-action/internal/report"
 	"github.com/org/imagebuild-action/internal/size"
+	"github.com/org/imagebuild-action/internal/vm"
 )
 
 // Options is everything that a build is given from outside.
@@ -41,6 +42,7 @@ type Options struct {
 	NoCache     bool       // neither read nor write checkpoints
 	Until       Stage      // last stage to run
 	KeepOnError bool       // leave the work folder of a failed build
+	Accel       vm.Accel   // for the boots; empty means vm.Auto
 	Report      report.Reporter
 }
 

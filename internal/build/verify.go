@@ -1,6 +1,7 @@
 package build
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"os"
@@ -33,7 +34,7 @@ func (b *builder) verify(ctx context.Context, task report.Task) error {
 	if err := os.RemoveAll(failure); err != nil {
 		return run.Explain(err)
 	}
-	accel, _, err := vm.ChooseAccel(vm.Auto)
+	accel, _, err := vm.ChooseAccel(cmp.Or(b.Accel, vm.Auto))
 	if err != nil {
 		return err
 	}
@@ -52,7 +53,7 @@ func (b *builder) verify(ctx context.Context, task report.Task) error {
 				}
 				return report.Do(task, artifact.Name, func(task report.Task) (err error) {
 					*result, err = verify.Boot(ctx, verify.Request{
-						Artifact: filepath.Join(b.artifactDir(), artifact.Path), Hardware: p.hardware, Tests: tests,
+						Artifact: filepath.Join(b.artifactDir(), artifact.Path), Hardware: p.hardware, Accel: accel, Tests: tests,
 						Dir: b.work.Path, FailureDir: filepath.Join(failure, artifact.Name),
 					}, task)
 					return err

@@ -5,7 +5,10 @@ package ci_test
 import (
 	"bytes"
 	"io"
+	"io/fs"
+	"maps"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -48,9 +51,41 @@ func workflows(t *testing.T, patterns ...string) map[string][]byte {
 	return found
 }
 
+// starters are the workflows that init writes: beside the starter template,
+// and in the root of a repository that has its templates elsewhere.
+func starters(t *testing.T) map[string][]byte {
+	t.Helper()
+	dir, found := t.TempDir(), map[string][]byte{}
+	for name, folders := range map[string]string{"single": "", "many": ".git"} {
+		folder := filepath.Join(dir, name, "image")
+		if err := os.MkdirAll(filepath.Join(dir, name, folders), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		cmd := exec.Command("go", "run", "./cmd/imagebuild", "init", folder)
+		cmd.Dir = root
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("init: %v\n%s", err, out)
+		}
+		err := filepath.WalkDir(filepath.Join(dir, name), func(path string, _ fs.DirEntry, err error) error {
+			if err == nil && strings.Contains(path, ".github/workflows/") {
+				found[".github/workflows/init-"+name+".yml"], err = os.ReadFile(path)
+			}
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(found) != 2 {
+		t.Fatalf("init wrote %d workflows, want 2", len(found))
+	}
+	return found
+}
+
 // all are the workflows that the linter reads.
 func all(t *testing.T) map[string][]byte {
-	found := workflows(t, ".github/workflows/*.yml", "examples/workflows/*.yml", "internal/cli/starter/*.yml", "internal/cli/starter/*/*.yml")
+	found := workflows(t, ".github/workflows/*.yml", "examples/workflows/*.yml")
+	maps.Copy(found, starters(t))
 	if len(found) < 8 {
 		t.Errorf("only %d workflows were found", len(found))
 	}

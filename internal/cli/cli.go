@@ -68,6 +68,9 @@ alone, booted to prove it, and the same bytes when you build it again.
   imagebuild build       build, boot and check the images of a template
   imagebuild release     publish what was built on a GitHub release
 
+In a GitHub workflow, "uses: org/imagebuild-action@v1" runs the same program:
+its container starts it as "imagebuild action".
+
 Exit codes: 0 done, 2 input, 3 environment, 4 guest, 5 remote, 6 bug,
 130 cancelled.`
 

@@ -67,7 +67,7 @@ func (a *app) given(in inputs) (build.Options, error) {
 	}
 	return build.Options{
 		Vars: vars, LookupEnv: a.LookupEnv, Platforms: in.platforms, Arch: in.arch,
-		Version: in.version, Epoch: epoch, Secrets: a.secrets, Generator: "imagebuild " + version(),
+		Version: in.version, Epoch: epoch, Secrets: a.secrets, Generator: Generator(),
 	}, nil
 }
 

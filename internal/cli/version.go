@@ -22,6 +22,9 @@ func version() string {
 	return "(devel)"
 }
 
+// Generator names the program and its version, for the records of a build.
+func Generator() string { return "imagebuild " + version() }
+
 func (a *app) versionCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "version",

@@ -151,7 +151,7 @@ func TestSweepSparesWhatIsInUse(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := run.Sweep(parent, "tree-"); err != nil {
+	if err := run.Sweep(parent, "tree-", run.SweepAge); err != nil {
 		t.Fatal(err)
 	}
 	for dir, want := range map[string]bool{used.Path: true, kept.Path: false, fresh: true} {

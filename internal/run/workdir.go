@@ -80,20 +80,21 @@ func TempDir(parent, prefix string) (dir string, remove func() error, err error)
 	return w.Path, w.Remove, nil
 }
 
-// sweepAge is how long a folder is left alone in any case: its maker may not
-// have come to lock it yet.
-const sweepAge = time.Minute
+// SweepAge is how long Sweep should leave a folder alone in any case: its maker
+// may not have come to lock it yet.
+const SweepAge = time.Minute
 
 // Sweep removes the work folders of processes that ended together with their
-// guards, as when the machine lost its power. Folders in use are spared.
-func Sweep(parent, prefix string) error {
+// guards, as when the machine lost its power. Folders in use are spared, and
+// those younger than minAge, which is zero only where nobody else is at work.
+func Sweep(parent, prefix string, minAge time.Duration) error {
 	entries, err := os.ReadDir(parent)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil
 	}
 	for _, entry := range entries {
 		info, statErr := entry.Info()
-		if statErr != nil || !strings.HasPrefix(entry.Name(), prefix) || time.Since(info.ModTime()) < sweepAge {
+		if statErr != nil || !strings.HasPrefix(entry.Name(), prefix) || time.Since(info.ModTime()) < minAge {
 			continue
 		}
 		name := filepath.Join(parent, entry.Name())

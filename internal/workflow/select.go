@@ -1,7 +1,6 @@
 package workflow
 
 import (
-	"fmt"
 	"regexp"
 	"slices"
 	"strings"
@@ -112,15 +111,17 @@ func ParseVariables(text string) (map[string]string, error) {
 	if vars := variablesFromYAML(text); vars != nil {
 		return vars, nil
 	}
-	vars := map[string]string{}
+	vars, n := map[string]string{}, 0
 	for line := range strings.Lines(text) {
+		n++
 		line = strings.TrimSpace(line)
 		if line == "" || strings.HasPrefix(line, "#") {
 			continue
 		}
 		name, value, found := strings.Cut(line, "=")
 		if name = strings.TrimSpace(name); !found || !variableName.MatchString(name) {
-			return nil, fault.Wrap(fault.Input, fmt.Errorf("variables: %q: want lines of name=value, or a mapping of name: value", line))
+			// The line may hold a secret: it is not repeated.
+			return nil, fault.Errorf(fault.Input, "line %d: want lines of name=value, or a mapping of name: value", n)
 		}
 		vars[name] = strings.TrimSpace(value)
 	}
