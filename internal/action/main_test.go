@@ -113,8 +113,10 @@ func TestBadInput(t *testing.T) {
 			s.tag("nightly")
 			s.env["INPUT_GITHUB-TOKEN"] = server.Token(githubtest.Write)
 		}, 2, `the tag "nightly" is not a version`},
-		{"unknown platform in the matrix", func(s *stage, _ *githubtest.Server) { s.env["INPUT_MATRIX"] = `{"platform": "vmwear"}` }, 2,
-			`matrix.platform "vmwear" is not a platform of the template; it has virtualbox, libvirt`},
+		{
+			"unknown platform in the matrix", func(s *stage, _ *githubtest.Server) { s.env["INPUT_MATRIX"] = `{"platform": "vmwear"}` }, 2,
+			`matrix.platform "vmwear" is not a platform of the template; it has virtualbox, libvirt`,
+		},
 		{"a matrix that is no JSON", func(s *stage, _ *githubtest.Server) { s.env["INPUT_MATRIX"] = `{platform}` }, 2, "matrix"},
 		{"template outside the workspace", func(s *stage, _ *githubtest.Server) { s.env["INPUT_TEMPLATE"] = "../imagebuild.yml" }, 2, "is outside the workspace"},
 		{"template by an absolute path", func(s *stage, _ *githubtest.Server) { s.env["INPUT_TEMPLATE"] = "/etc/passwd" }, 2, "is outside the workspace"},

@@ -36,8 +36,3 @@ func handOver(workspace string, dirs ...string) error {
 	}
 	return run.Explain(errors.Join(errs...))
 }
-
-func ownerOf(info fs.FileInfo) (*syscall.Stat_t, bool) {
-	owner, ok := info.Sys().(*syscall.Stat_t)
-	return owner, ok
-}

@@ -57,7 +57,7 @@ func (c *cell) releaseRequest(ctx context.Context) (release.Request, error) {
 	}
 	request := release.Request{
 		Client: client,
-		Tag: c.decision.tag, ReleaseID: c.decision.releaseID, Commit: c.github.SHA,
+		Tag:    c.decision.tag, ReleaseID: c.decision.releaseID, Commit: c.github.SHA,
 		CompleteWhen: release.Completion(c.in.completeWhen),
 	}
 	if c.in.jobTotal > 0 {
