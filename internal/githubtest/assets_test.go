@@ -78,8 +78,14 @@ func TestSizeLimits(t *testing.T) {
 	}
 }
 
+// response is an answer that has been read.
+type response struct {
+	*http.Response
+	content string
+}
+
 // get asks like a downloader, without a token, and follows nothing.
-func get(t *testing.T, method, address string, header ...string) (*http.Response, string) {
+func get(t *testing.T, method, address string, header ...string) response {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), method, address, nil)
 	if err != nil {
@@ -97,7 +103,7 @@ func get(t *testing.T, method, address string, header ...string) (*http.Response
 	if err != nil {
 		t.Fatal(err)
 	}
-	return resp, string(content)
+	return response{resp, string(content)}
 }
 
 func TestDownload(t *testing.T) {
@@ -105,7 +111,7 @@ func TestDownload(t *testing.T) {
 	path, upload := c.draft("v1")
 	asset := c.must(201, "POST", upload+"?name=a.box", "hello")
 	address := s.URL() + "/octo/images/releases/download/v1/a.box"
-	if resp, _ := get(t, "GET", address); resp.StatusCode != http.StatusNotFound {
+	if resp := get(t, "GET", address); resp.StatusCode != http.StatusNotFound {
 		t.Error("a draft's asset is public:", resp.Status)
 	}
 	c.must(200, "PATCH", path, object{"draft": false})
@@ -113,7 +119,7 @@ func TestDownload(t *testing.T) {
 		t.Error(shown)
 	}
 	for _, method := range []string{"GET", "HEAD"} {
-		resp, _ := get(t, method, address)
+		resp := get(t, method, address)
 		if resp.StatusCode != http.StatusFound {
 			t.Fatal(method, resp.Status)
 		}
@@ -121,19 +127,19 @@ func TestDownload(t *testing.T) {
 		if !strings.HasPrefix(blob, "http://localhost:") {
 			t.Error(blob)
 		}
-		resp, content := get(t, method, blob)
-		if resp.Header.Get("Content-Type") != "application/octet-stream" || resp.ContentLength != 5 || method == "GET" && content != "hello" {
-			t.Error(method, resp.Header, content)
+		resp = get(t, method, blob)
+		if resp.Header.Get("Content-Type") != "application/octet-stream" || resp.ContentLength != 5 || method == "GET" && resp.content != "hello" {
+			t.Error(method, resp.Header, resp.content)
 		}
-		resp, content = get(t, method, blob, "Range", "bytes=3-")
-		if resp.StatusCode != http.StatusPartialContent || method == "GET" && content != "lo" {
-			t.Error(method, resp.Status, content)
+		resp = get(t, method, blob, "Range", "bytes=3-")
+		if resp.StatusCode != http.StatusPartialContent || method == "GET" && resp.content != "lo" {
+			t.Error(method, resp.Status, resp.content)
 		}
-		if resp, _ = get(t, method, blob, "Authorization", "Bearer "+s.Token(githubtest.Write)); resp.StatusCode != http.StatusBadRequest {
+		if resp = get(t, method, blob, "Authorization", "Bearer "+s.Token(githubtest.Write)); resp.StatusCode != http.StatusBadRequest {
 			t.Error("storage took a token:", resp.Status)
 		}
 	}
-	resp, _ := get(t, "GET", s.APIURL()+fmt.Sprintf("/repos/octo/images/releases/assets/%.0f", asset["id"]), "Accept", "application/octet-stream", "User-Agent", "test")
+	resp := get(t, "GET", s.APIURL()+fmt.Sprintf("/repos/octo/images/releases/assets/%.0f", asset["id"]), "Accept", "application/octet-stream", "User-Agent", "test")
 	if resp.StatusCode != http.StatusFound {
 		t.Error(resp.Status)
 	}
@@ -164,7 +170,7 @@ func TestSite(t *testing.T) {
 		s.URL() + "/raw/octo/images/gone/golden.json": "",
 	} {
 		for _, method := range []string{"GET", "HEAD"} {
-			resp, _ := get(t, method, address)
+			resp := get(t, method, address)
 			if want == "" && resp.StatusCode != 404 || want != "" && (resp.StatusCode != 200 || resp.Header.Get("Content-Type") != want) {
 				t.Error(method, address, resp.Status, resp.Header)
 			}

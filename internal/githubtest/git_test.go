@@ -98,9 +98,9 @@ func TestContents(t *testing.T) {
 	}
 	c.must(404, "GET", "/contents/dir/c", nil)
 	c.must(404, "GET", "/contents/dir/a?ref=nowhere", nil)
-	resp, content := get(t, http.MethodGet, s.APIURL()+"/repos/octo/images/contents/dir/a%20b", "Accept", "application/vnd.github.raw+json", "User-Agent", "test")
-	if content != "hello" {
-		t.Error(resp.Status, content)
+	resp := get(t, http.MethodGet, s.APIURL()+"/repos/octo/images/contents/dir/a%20b", "Accept", "application/vnd.github.raw+json", "User-Agent", "test")
+	if resp.content != "hello" {
+		t.Error(resp.Status, resp.content)
 	}
 }
 
