@@ -27,7 +27,7 @@ type object = map[string]any
 var noRedirect = &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 
 // do sends body, a string as it is and anything else as JSON.
-func (c raw) do(method, address string, body any) (*http.Response, object) {
+func (c raw) do(method, address string, body any) (response, object) {
 	c.t.Helper()
 	var content io.Reader = http.NoBody
 	switch b := body.(type) {
@@ -60,9 +60,11 @@ func (c raw) do(method, address string, body any) (*http.Response, object) {
 	defer resp.Body.Close()
 	answer := object{}
 	var any any
-	if read, err := io.ReadAll(resp.Body); err != nil {
+	read, err := io.ReadAll(resp.Body)
+	if err != nil {
 		c.t.Fatal(err)
-	} else if json.Unmarshal(read, &any) == nil {
+	}
+	if json.Unmarshal(read, &any) == nil {
 		if decoded, ok := any.(object); ok {
 			answer = decoded
 		} else {
@@ -71,7 +73,7 @@ func (c raw) do(method, address string, body any) (*http.Response, object) {
 	} else {
 		answer["text"] = string(read)
 	}
-	return resp, answer
+	return response{resp, string(read)}, answer
 }
 
 // must is do with the status that is expected.
