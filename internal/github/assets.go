@@ -79,6 +79,9 @@ func (c *Client) Upload(ctx context.Context, uploadURL string, file File) (*Asse
 		if err != nil {
 			return nil, err
 		}
+		// A pipe whose other end sleeps would hold up net/http, which waits for
+		// the reader even when the request is cancelled.
+		context.AfterFunc(watched, func() { content.Close() })
 		return &watchedReader{ReadCloser: content, watch: watch, isFile: true, progress: file.Progress}, nil
 	}
 	body, err := open()

@@ -10,6 +10,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"strings"
 
 	gogithub "github.com/google/go-github/v60/github"
 
@@ -31,7 +32,8 @@ func (c *Client) CommitFile(ctx context.Context, branch, path string, content []
 		if err == nil {
 			return sha, nil
 		}
-		if !errors.Is(err, errMoved) && !OutcomeUnknown(err) || ctx.Err() != nil {
+		var moved *movedError
+		if !errors.As(err, &moved) && !OutcomeUnknown(err) || ctx.Err() != nil {
 			return "", err
 		}
 		if attempt >= commitAttempts {
@@ -43,8 +45,11 @@ func (c *Client) CommitFile(ctx context.Context, branch, path string, content []
 	}
 }
 
-// errMoved says that another commit came first.
-var errMoved = errors.New("the branch has moved")
+// movedError says that another commit came first. It keeps only the text of
+// GitHub's refusal: whose fault that is depends on what becomes of it.
+type movedError struct{ refusal string }
+
+func (e *movedError) Error() string { return e.refusal }
 
 func (c *Client) commitOnce(ctx context.Context, op, branch, path string, content []byte, message string) (string, error) {
 	head, err := c.head(ctx, op, branch)
@@ -135,10 +140,22 @@ func (c *Client) moveBranch(ctx context.Context, op, branch, from, to string) er
 		method, path, in, s = http.MethodPost, "/git/refs", map[string]any{"ref": "refs/heads/" + branch, "sha": to}, once
 	}
 	_, err := c.call(ctx, op, s, method, path, in, nil)
-	if statusOf(err) == http.StatusUnprocessableEntity { // not a fast forward, exists already, or is gone
-		return fmt.Errorf("%w: %w", errMoved, err)
+	if raced(err) {
+		return &movedError{err.Error()}
 	}
 	return err
+}
+
+// raced tells another commit's coming first from a rule that forbids this one,
+// which GitHub answers with the same status.
+func raced(err error) bool {
+	var failed *Error
+	if !errors.As(err, &failed) {
+		return false
+	}
+	message := strings.ToLower(failed.Message)
+	return failed.Status == http.StatusConflict || failed.Status == http.StatusUnprocessableEntity &&
+		(strings.Contains(message, "fast forward") || strings.Contains(message, "already exists") || strings.Contains(message, "does not exist"))
 }
 
 // ReadFile returns a file of a branch, tag or commit. IsNotFound says that

@@ -38,16 +38,6 @@ func (c *clock) Sleep(ctx context.Context, d time.Duration) error {
 	return ctx.Err()
 }
 
-func (c *clock) total() time.Duration {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	var sum time.Duration
-	for _, d := range c.slept {
-		sum += d
-	}
-	return sum
-}
-
 // connect makes a client of a server, sharing a clock with it.
 func connect(t *testing.T, s *githubtest.Server, time *clock, change func(*github.Options)) *github.Client {
 	t.Helper()

@@ -100,6 +100,7 @@ func (s *Server) reserve(c *call) (*asset, *reply) {
 	}
 	s.assets[a.id] = a
 	r.assets = append(r.assets, a.id)
+	s.announce()
 	return a, nil
 }
 
@@ -123,7 +124,7 @@ func (s *Server) store(key string, body io.Reader, length int64) (size int64, di
 	return size, hex.EncodeToString(hash.Sum(nil)), file, err
 }
 
-var unwanted = regexp.MustCompile(`[^A-Za-z0-9._-]+`)
+var unwanted = regexp.MustCompile(`[^A-Za-z0-9._-]+[^A-Za-z0-9_-]*|\.[^A-Za-z0-9_.-]+[^A-Za-z0-9_-]*`)
 
 // sanitise gives an asset the name that GitHub would.
 func sanitise(name string) string {

@@ -1,6 +1,7 @@
 package githubtest
 
 import (
+	"context"
 	"net/http"
 	"regexp"
 	"slices"
@@ -28,12 +29,38 @@ func (s *Server) begin(c *call) {
 		entry.Fault = c.fault.Effect
 	}
 	s.calls = append(s.calls, entry)
+	s.announce()
 }
 
 func (s *Server) end(c *call, status int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.calls[c.number-1].Status = status
+	s.announce()
+}
+
+// announce wakes who awaits something; it is called with the lock held.
+func (s *Server) announce() {
+	close(s.changed)
+	s.changed = make(chan struct{})
+}
+
+// Await returns when the condition holds, or ctx's error. It is asked after
+// each step of a request: arrived, an upload has taken its name, answered.
+func (s *Server) Await(ctx context.Context, condition func() bool) error {
+	for {
+		s.mu.Lock()
+		changed := s.changed
+		s.mu.Unlock()
+		if condition() {
+			return nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
 }
 
 // Calls is the log of all requests so far. A test that counts them can make

@@ -12,7 +12,7 @@
 //
 // Every request and every answer is checked against GitHub's published
 // OpenAPI description; what it does not allow fails the test. The server refuses
-// GraphQL, uploads without a length, and all that it has no rule for.
+// GraphQL but for one query, uploads without a length, and all that it has no rule for.
 //
 // Only tests use it. It does not import package testing, so that a program
 // that drives containers in a test can serve it too.
@@ -91,6 +91,7 @@ type Server struct {
 	done  chan struct{} // closed when the test ends, so that nothing hangs on
 
 	mu         sync.Mutex
+	changed    chan struct{} // closed, and made anew, when something has happened
 	calls      []Call
 	scripts    []*script
 	violations []string
@@ -122,7 +123,7 @@ func New(t T, opts Options) *Server {
 		t.Fatalf("%v", err)
 	}
 	s := &Server{
-		t: t, opts: opts, spec: spec, dir: t.TempDir(), done: make(chan struct{}), nextID: 1000,
+		t: t, opts: opts, spec: spec, dir: t.TempDir(), done: make(chan struct{}), changed: make(chan struct{}), nextID: 1000,
 		releases: map[int64]*release{}, assets: map[int64]*asset{}, blobs: map[string]*asset{}, used: map[Access]int{},
 	}
 	s.owner, s.name, _ = strings.Cut(opts.Repository, "/")

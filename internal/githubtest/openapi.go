@@ -48,6 +48,17 @@ var load = sync.OnceValues(func() (*description, error) {
 	}
 	state := asset.Value.Properties["state"].Value
 	state.Enum = append(state.Enum, "starter")
+	// A failed validation is "one of" a validation error and a repository rule's,
+	// but every one of the former has the form of the latter too.
+	for _, item := range doc.Paths.Map() {
+		for _, op := range item.Operations() {
+			if response := op.Responses.Value("422"); response != nil {
+				for _, media := range response.Value.Content {
+					media.Schema.Value.AnyOf, media.Schema.Value.OneOf = append(media.Schema.Value.AnyOf, media.Schema.Value.OneOf...), nil
+				}
+			}
+		}
+	}
 	return &description{doc: doc}, nil
 })
 

@@ -84,6 +84,7 @@ func (s *Server) handler() http.Handler {
 	pages = append(
 		pages,
 		page{"POST /api/uploads" + uploads.pattern, s.serve(uploads)},
+		page{"POST /api.github.localhost/graphql", s.plain(s.graphql)},
 		page{"GET /{owner}/{repo}/releases/download/{tag}/{name}", s.plain(s.download)},
 		page{"GET /blob/{key}", s.plain(s.blob)},
 		page{"GET /pages/{owner}/{repo}/{path...}", s.plain(s.pages)},
