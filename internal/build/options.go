@@ -26,10 +26,12 @@ type Options struct {
 	Template  string            // path of the template
 	Vars      map[string]string // from the command line
 	LookupEnv func(string) (string, bool)
-	Platforms []string  // names from the template; empty means all
-	Arch      string    // empty means all that the template names
-	Version   string    // empty means the template's own
-	Epoch     time.Time // SOURCE_DATE_EPOCH; zero means the source's own date
+	Platforms []string          // names from the template; empty means all
+	Arch      string            // empty means all that the template names
+	Version   string            // empty means the template's own
+	Tag       string            // that is being released; empty means none
+	Matrix    map[string]string // of the workflow's job, for ${{ matrix.KEY }}
+	Epoch     time.Time         // SOURCE_DATE_EPOCH; zero means the source's own date
 	Secrets   *redact.Set
 	Generator string // program and version, for the records
 
@@ -41,6 +43,12 @@ type Options struct {
 	KeepOnError bool       // leave the work folder of a failed build
 	Report      report.Reporter
 }
+
+// DefaultTemplate is the file that a template is looked for in.
+const DefaultTemplate = "imagebuild.yml"
+
+// DefaultCacheLimit is how much the checkpoints may take.
+const DefaultCacheLimit = 20 * size.GiB
 
 // Stage names a part of a build.
 type Stage string

@@ -39,7 +39,7 @@ func newPlan(ctx context.Context, file *template.File, o Options) (*plan.Plan, e
 		archs = []string{o.Arch}
 	}
 	return plan.New(ctx, file, plan.Options{
-		Platforms: o.Platforms, Archs: archs, Vars: o.Vars, Env: o.LookupEnv, Version: o.Version, Epoch: epoch,
+		Platforms: o.Platforms, Archs: archs, Vars: o.Vars, Env: o.LookupEnv, Version: o.Version, Tag: o.Tag, Matrix: o.Matrix, Epoch: epoch,
 		Tools:         map[string]string{"imagebuild": recipe},
 		GuestPackages: platforms.GuestPackages("debian", ""),
 		Redact:        o.Secrets,

@@ -79,7 +79,7 @@ content manifest. Needs root, or user namespaces with the uidmap package.`,
 	f := c.Flags()
 	f.StringVarP(&output, "output", "o", "out", "folder for the results")
 	f.StringVar(&cacheDir, "cache-dir", "", "folder for downloads and checkpoints (default: $IMAGEBUILD_CACHE, else ~/.cache/imagebuild)")
-	f.StringVar(&cacheLimit, "cache-limit", "20GiB", "drop the least recently used checkpoints above this")
+	f.StringVar(&cacheLimit, "cache-limit", build.DefaultCacheLimit.String(), "drop the least recently used checkpoints above this")
 	f.BoolVar(&noCache, "no-cache", false, "build from scratch; downloaded packages are still used")
 	f.StringVar(&until, "until", string(build.StageVerify), "stop after this stage: provision, pack or verify")
 	f.StringVar(&onError, "on-error", "clean", "what to do with the work folder of a failed build: clean or keep")

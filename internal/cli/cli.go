@@ -14,6 +14,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/org/imagebuild-action/internal/build"
 	"github.com/org/imagebuild-action/internal/fault"
 	"github.com/org/imagebuild-action/internal/redact"
 	"github.com/org/imagebuild-action/internal/report"
@@ -178,24 +179,21 @@ func count(n int, noun string) string {
 	return fmt.Sprintf("%d %ss", n, noun)
 }
 
-// DefaultTemplate is the file that commands look for in the current folder.
-const DefaultTemplate = "imagebuild.yml"
-
 // templateArgument takes the optional template argument: a file, or a folder
 // with an imagebuild.yml in it.
 func templateArgument(args []string) (string, error) {
-	name := DefaultTemplate
+	name := build.DefaultTemplate
 	if len(args) > 0 {
 		name = args[0]
 	}
 	info, err := os.Stat(name)
 	if err == nil && info.IsDir() {
-		name = filepath.Join(name, DefaultTemplate)
+		name = filepath.Join(name, build.DefaultTemplate)
 		_, err = os.Stat(name)
 	}
 	switch {
 	case errors.Is(err, os.ErrNotExist) && len(args) == 0:
-		return "", fault.Errorf(fault.Input, "there is no %s in this folder; name a template, or run: imagebuild init", DefaultTemplate)
+		return "", fault.Errorf(fault.Input, "there is no %s in this folder; name a template, or run: imagebuild init", build.DefaultTemplate)
 	case err != nil:
 		return "", fault.Wrap(fault.Input, err)
 	}

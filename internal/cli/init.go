@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/org/imagebuild-action/internal/build"
 	"github.com/org/imagebuild-action/internal/fault"
 	"github.com/org/imagebuild-action/internal/run"
 )
@@ -25,7 +26,7 @@ var starterFiles = []struct { //nolint:gochecknoglobals // a constant table
 	path, from string
 	mode       fs.FileMode
 }{
-	{DefaultTemplate, "starter/imagebuild.yml", 0o644},
+	{build.DefaultTemplate, "starter/imagebuild.yml", 0o644},
 	{"provision/setup.sh", "starter/provision/setup.sh", 0o755},
 	{".github/workflows/images.yml", "starter/images.yml", 0o644},
 }

@@ -1,13 +1,10 @@
 package cli
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 	"gopkg.in/yaml.v3"
@@ -57,7 +54,7 @@ func (a *app) options(args []string, in inputs) (build.Options, error) {
 	if err != nil {
 		return build.Options{}, err
 	}
-	epoch, err := a.epoch()
+	epoch, err := build.Epoch(a.LookupEnv)
 	if err != nil {
 		return build.Options{}, err
 	}
@@ -88,38 +85,12 @@ func readVars(in inputs) (map[string]string, error) {
 	return vars, nil
 }
 
-// epoch reads SOURCE_DATE_EPOCH (reproducible-builds.org): whole seconds since
-// 1970. Without it the image's times come from its source.
-func (a *app) epoch() (time.Time, error) {
-	text, ok := a.LookupEnv("SOURCE_DATE_EPOCH")
-	if !ok || text == "" {
-		return time.Time{}, nil
-	}
-	seconds, err := strconv.ParseInt(text, 10, 64)
-	if err != nil || seconds <= 0 {
-		return time.Time{}, fault.Errorf(fault.Input, "SOURCE_DATE_EPOCH=%q: want a positive number of seconds since 1970", text)
-	}
-	return time.Unix(seconds, 0).UTC(), nil
-}
-
 // cacheDir is where downloads and checkpoints are kept between builds.
 func (a *app) cacheDir(flag string) (string, error) {
 	if flag != "" {
 		return filepath.Abs(flag)
 	}
-	for _, name := range []string{"IMAGEBUILD_CACHE", "XDG_CACHE_HOME", "HOME"} {
-		base, ok := a.LookupEnv(name)
-		switch {
-		case !ok || base == "":
-			continue
-		case name == "IMAGEBUILD_CACHE":
-			return filepath.Abs(base)
-		case name == "HOME":
-			return filepath.Join(base, ".cache", "imagebuild"), nil
-		}
-		return filepath.Join(base, "imagebuild"), nil
-	}
-	return "", fault.Wrap(fault.Environment, errors.New("no folder for the cache: set HOME or pass --cache-dir"))
+	return build.CacheDir(a.LookupEnv)
 }
 
 func parseStage(name string) (build.Stage, error) {

@@ -72,3 +72,13 @@ func (s *Set) String(text string) string {
 	}
 	return s.replacer.Replace(text)
 }
+
+// Values lists what is masked, with the encodings: for a log that masks too.
+func (s *Set) Values() []string {
+	if s == nil {
+		return nil
+	}
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return slices.Clone(s.values)
+}

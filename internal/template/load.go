@@ -92,9 +92,14 @@ func (f *File) Dir() string { return f.dir }
 
 // PlatformNames lists the keys of the platforms section, in order. It is for
 // completion: nothing was resolved, so nothing was checked.
-func (f *File) PlatformNames() []string {
+func (f *File) PlatformNames() []string { return f.names("platforms") }
+
+// VariableNames lists the keys of the variables section, in the same way.
+func (f *File) VariableNames() []string { return f.names("variables") }
+
+func (f *File) names(section string) []string {
 	var names []string
-	for key := range pairs(mapValue(f.root, "platforms")) {
+	for key := range pairs(mapValue(f.root, section)) {
 		names = append(names, key.Value)
 	}
 	return names
