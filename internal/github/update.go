@@ -21,7 +21,8 @@ func (c *Client) UpdateFile(ctx context.Context, branch, path, message string, c
 		if err == nil {
 			return changed, nil
 		}
-		if !errors.Is(err, errMoved) && !OutcomeUnknown(err) || ctx.Err() != nil {
+		var moved *movedError
+		if !errors.As(err, &moved) && !OutcomeUnknown(err) || ctx.Err() != nil {
 			return false, err
 		}
 		if attempt >= commitAttempts {

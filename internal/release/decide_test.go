@@ -62,12 +62,18 @@ func TestMissing(t *testing.T) {
 		"half of it":                            {[]*Cell{cell("b", ab, list("b"), nil)}, WholeTemplate, []string{"cell golden a amd64"}},
 		"half of it is all that there is to be": {[]*Cell{cell("b", ab, list("b"), nil)}, WholeMatrix, nil},
 		"what was built with it is waited for":  {[]*Cell{cell("b", ab, ab, nil)}, WholeMatrix, []string{"cell golden a amd64"}},
-		"a job is still to come": {[]*Cell{cell("a", list("a"), list("a"), &Job{Index: 0, Total: 3}), cell("b", list("b"), list("b"), &Job{Index: 2, Total: 3})},
-			WholeTemplate, []string{"job 2 of 3"}},
+		"a job is still to come": {
+			[]*Cell{cell("a", list("a"), list("a"), &Job{Index: 0, Total: 3}), cell("b", list("b"), list("b"), &Job{Index: 2, Total: 3})},
+			WholeTemplate,
+			[]string{"job 2 of 3"},
+		},
 		"and under matrix": {[]*Cell{cell("a", ab, list("a"), &Job{Index: 0, Total: 2, Key: "w"})}, WholeMatrix, []string{"job 2 of 2 of w"}},
 		"all jobs":         {[]*Cell{cell("a", ab, list("a"), &Job{Index: 0, Total: 2}), cell("b", ab, list("b"), &Job{Index: 1, Total: 2})}, WholeMatrix, nil},
-		"two matrices do not fill each other's places": {[]*Cell{cell("a", list("a"), list("a"), &Job{Index: 0, Total: 2, Key: "x"}), cell("b", list("b"), list("b"), &Job{Index: 1, Total: 2, Key: "y"})},
-			WholeTemplate, []string{"job 2 of 2 of x", "job 1 of 2 of y"}},
+		"two matrices do not fill each other's places": {
+			[]*Cell{cell("a", list("a"), list("a"), &Job{Index: 0, Total: 2, Key: "x"}), cell("b", list("b"), list("b"), &Job{Index: 1, Total: 2, Key: "y"})},
+			WholeTemplate,
+			[]string{"job 2 of 2 of x", "job 1 of 2 of y"},
+		},
 		"a matrix that grew": {[]*Cell{cell("a", list("a"), list("a"), &Job{Index: 0, Total: 1}), cell("b", list("b"), list("b"), &Job{Index: 1, Total: 3})}, WholeTemplate, []string{"job 3 of 3"}},
 	} {
 		if got := missing(tc.cells, tc.rule); !slices.Equal(got, tc.want) {

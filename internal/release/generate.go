@@ -66,9 +66,11 @@ func (p *publisher) catalog(ctx context.Context, at *remote, cells []*Cell, name
 	}
 	c := &catalog{image: name, versions: versions}
 	for _, cell := range cells { // sorted: everybody takes the same one
-		if cell.Name == name && cell.Vagrant.Pages != "" && c.branch == "" {
-			c.branch = cell.Vagrant.Pages
-		} else if cell.Name == name && cell.Vagrant.Pages != c.branch {
+		switch branch := cell.Vagrant.Pages; {
+		case cell.Name != name || branch == "" || branch == c.branch:
+		case c.branch == "":
+			c.branch = branch
+		default:
 			p.warn("the cells of %s name several branches for its catalog; it goes to %s", name, c.branch)
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 
 	"github.com/org/imagebuild-action/internal/fault"
@@ -152,6 +153,9 @@ func newPublisher(ctx context.Context, r Request, task report.Task) (*publisher,
 				return nil, fault.Errorf(fault.Input, "cell %s is in %s and in %s; publish one of them", cell.Ref, other, build.Dir)
 			}
 			seen[cell.Ref] = build.Dir
+			if p.Tag != "" && !strings.HasSuffix(p.Tag, cell.Version) {
+				p.warn("the tag is %s, and the version of %s is %s", p.Tag, cell.Name, cell.Version)
+			}
 			own, err := p.prepare(ctx, build, cell)
 			if err != nil {
 				return nil, fmt.Errorf("cell %s: %w", cell.Ref, err)

@@ -153,6 +153,7 @@ func differs(at *remote, before, now *Cell) error {
 				}
 			}
 		}
+		return fault.Errorf(fault.Input, "the release has this cell already, from the same plan but with other files or other remote objects; %s", remedy)
 	}
 	return fault.Errorf(fault.Input, "the release has this cell already, from plan %s, and this build is of plan %s; %s", before.CellDigest, now.CellDigest, remedy)
 }
