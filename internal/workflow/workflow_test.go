@@ -47,7 +47,7 @@ jobs:
       - uses: actions/checkout@v5
       - &build
         uses: org/imagebuild-action@v1
-        env: {OWN: "<${{ env.RELEASE }}>"}
+        env: {OWN: "<${{ env.RELEASE }}>", TOKEN: "${{ secrets.T }}"}
         with:
           template: images/${{ matrix.image.name }}.yml
           platform: ${{ matrix.platform }}
@@ -125,6 +125,11 @@ func TestInputs(t *testing.T) {
 	}
 	if _, given, err := cells[0].Input("absent"); given || err != nil {
 		t.Error(given, err)
+	}
+	for name, want := range map[string]string{"KIND": "vmware", "own": "<debian>", "RELEASE": "debian", "NONE": "", "TOKEN": ""} {
+		if got, set := cells[0].Env(name); got != want || set != (want != "") {
+			t.Errorf("env %s: %q, %v", name, got, set)
+		}
 	}
 	if at := cells[0].At("platform").String(); at != "w.yml:20:21" {
 		t.Error(at)
