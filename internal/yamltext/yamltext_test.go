@@ -15,13 +15,15 @@ func TestLocate(t *testing.T) {
 		"a: \"x\\u0041Z\"":     {1, 12},
 		"a: |\n  x\n  y Z\n":   {3, 5},
 		"a: >-\n    x\n    yZ": {3, 6},
+		"b:\r\n  a\r\rc: yZ":   {4, 5},
+		"b: 1\u2028c: Z":       {2, 4},
 		"a: ä\n  Z":            {2, 3},
 	} {
 		doc, err := Parse([]byte(text), "text")
 		if err != nil {
 			t.Fatal(err)
 		}
-		node := doc.Root.Content[1]
+		node := doc.Root.Content[len(doc.Root.Content)-1]
 		if got := doc.Lines.Locate(node, strings.IndexByte(node.Value, 'Z')); got != want {
 			t.Errorf("%q: %v, want %v", text, got, want)
 		}
