@@ -113,6 +113,7 @@ type Description struct {
 	Known      workflow.Known
 	Variables  []template.Variable
 	MatrixKeys []string            // that it looks up
+	EnvNames   []string            // that it looks up
 	Archs      map[string][]string // by platform, as far as they can be known
 }
 
@@ -136,7 +137,7 @@ func DescribeText(path string, text []byte) (*Description, error) {
 }
 
 func describe(file *template.File) *Description {
-	d := &Description{Known: workflow.Known{Platforms: file.PlatformNames()}, Variables: file.Variables(), MatrixKeys: file.MatrixKeys()}
+	d := &Description{Known: workflow.Known{Platforms: file.PlatformNames()}, Variables: file.Variables(), MatrixKeys: file.MatrixKeys(), EnvNames: file.EnvNames()}
 	d.Archs = map[string][]string{}
 	for _, name := range d.Known.Platforms {
 		d.Archs[name] = file.Archs(name)

@@ -36,7 +36,7 @@ content manifest. Needs root, or user namespaces with the uidmap package.
 
 With --workflow it builds here what a GitHub workflow builds there: every cell
 of the matrix of each job that uses the action, with the template, platform,
-architecture, variables and version of the step. include, exclude and fromJSON
+architecture, variables, version and environment of the step. include, exclude and fromJSON
 of a literal are understood, and so is a matrix that another job makes with
 imagebuild plan --matrix; --changed-since is left out of that, so all of it is
 built. What only GitHub knows (github, inputs, vars, secrets) is refused with

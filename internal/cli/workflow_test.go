@@ -100,6 +100,10 @@ func TestGroups(t *testing.T) {
 			workflow: "jobs:\n  pr: &job {steps: [{uses: ./, with: {platform: libvirt}}]}\n  tag: *job\n  close: {steps: [{uses: ./, with: {command: release}}]}\n",
 			want:     []string{": imagebuild.yml [libvirt] map[]"},
 		},
+		"the workflow's environment": {
+			workflow: "env: {FLAVOUR: hot, SOURCE_DATE_EPOCH: 5}\njobs: {a: {strategy: {matrix: {x: [1, 2]}}, steps: [{uses: ./, env: {FLAVOUR: \"v${{ matrix.x }}\", OTHER: \"${{ matrix.x }}\"}, with: {template: env.yml}}]}}",
+			want:     []string{"env: env.yml [libvirt] map[] v1 5", "env-2: env.yml [libvirt] map[] v2 5"},
+		},
 		"one of the jobs": {
 			workflow: "jobs:\n  a: {steps: [{uses: ./, with: {platform: libvirt}}]}\n  b: {steps: [{uses: ./, with: {platform: vmware}}]}\n", job: "b",
 			want: []string{": imagebuild.yml [vmware] map[]"},
@@ -131,7 +135,8 @@ func TestGroups(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			a, _, _ := testApp(t, map[string]string{
-				"w.yml": tt.workflow, "imagebuild.yml": webTemplate,
+				"env.yml": "name: env\nvariables: {flavour: {env: FLAVOUR}}\nsource: {bootstrap: {distribution: debian, release: \"${{ var.flavour }}\"}}\nplatforms: {libvirt: {}}\n",
+				"w.yml":   tt.workflow, "imagebuild.yml": webTemplate,
 				"other/imagebuild.yml": "name: db\nsource: {bootstrap: {distribution: debian, release: bookworm}}\nplatforms: {libvirt: {}}\n",
 			})
 			tt.common.LookupEnv = a.LookupEnv
@@ -150,6 +155,9 @@ func TestGroups(t *testing.T) {
 				line := fmt.Sprintf("%s: %s %v %v", g.folder, g.options.Template, g.options.Platforms, g.options.Vars)
 				if len(g.options.Matrix) > 0 {
 					line += fmt.Sprintf(" %v", g.options.Matrix)
+				}
+				if value, _ := g.options.LookupEnv("FLAVOUR"); value != "" {
+					line += fmt.Sprintf(" %s %d", value, g.options.Epoch.Unix())
 				}
 				got = append(got, strings.TrimRight(strings.Join([]string{line, g.options.Version, g.options.Arch}, " "), " "))
 			}

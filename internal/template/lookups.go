@@ -44,8 +44,21 @@ func (f *File) Archs(platform string) []string {
 
 // MatrixKeys lists the keys of the workflow's matrix that the template looks
 // up, sorted: two cells that have these in common can be built together.
-func (f *File) MatrixKeys() []string {
-	var keys []string
+func (f *File) MatrixKeys() []string { return f.lookups("matrix", nil) }
+
+// EnvNames lists the environment variables that the template looks up, sorted.
+func (f *File) EnvNames() []string {
+	var names []string
+	for _, content := range pairs(mapValue(f.root, "variables")) {
+		if node := mapValue(content, "env"); node != nil && node.Kind == yaml.ScalarNode && node.Value != "" {
+			names = append(names, node.Value)
+		}
+	}
+	return f.lookups("env", names)
+}
+
+// lookups adds to names those that expressions look up in a scope.
+func (f *File) lookups(scope string, names []string) []string {
 	var walk func(*yaml.Node)
 	walk = func(node *yaml.Node) {
 		for _, child := range node.Content {
@@ -60,13 +73,13 @@ func (f *File) MatrixKeys() []string {
 		}
 		for _, each := range segments {
 			for _, operand := range each.alternatives {
-				if operand.scope == "matrix" {
-					keys = append(keys, operand.name)
+				if operand.scope == scope {
+					names = append(names, operand.name)
 				}
 			}
 		}
 	}
 	walk(f.root)
-	slices.Sort(keys)
-	return slices.Compact(keys)
+	slices.Sort(names)
+	return slices.Compact(names)
 }

@@ -11,7 +11,7 @@ func TestVariablesAndMatrixKeys(t *testing.T) {
 variables: {x: {default: 1}, token: {env: T, sensitive: true}, open: {sensitive: false}}
 description: $${{ matrix.escaped }} ${{ matrix.broken
 provision:
-  - shell: echo ${{ matrix.a }} ${{ var.x }}
+  - shell: echo ${{ matrix.a }} ${{ var.x }} ${{ env.HOME || env.A }}
 `), testRegistry())
 	if err != nil {
 		t.Fatal(err)
@@ -22,9 +22,12 @@ provision:
 	if diff := cmp.Diff([]string{"a", "b"}, file.MatrixKeys()); diff != "" {
 		t.Error(diff)
 	}
+	if diff := cmp.Diff([]string{"A", "HOME", "T"}, file.EnvNames()); diff != "" {
+		t.Error(diff)
+	}
 	for _, text := range []string{"a", "variables: x", "[]"} {
 		file, err := Parse("t.yml", []byte(text), testRegistry())
-		if err != nil || file.Variables() != nil || file.MatrixKeys() != nil {
+		if err != nil || file.Variables() != nil || file.MatrixKeys() != nil || file.EnvNames() != nil {
 			t.Error(text, err)
 		}
 	}

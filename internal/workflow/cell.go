@@ -77,6 +77,14 @@ func (c *Cell) Variables(name string, given map[string]string) (map[string]strin
 	return vars, c.Fault(name, err)
 }
 
+// Env is what the workflow, the job or the step sets an environment variable
+// to. What only GitHub knows counts as not set, like what nobody sets.
+func (c *Cell) Env(name string) (string, bool) {
+	s := c.scope
+	value, err := s.env(name)
+	return Text(value), value != nil && err == nil
+}
+
 // At is where an input stands, or the step where it is not named.
 func (c *Cell) At(name string) fault.Position {
 	node := c.input(name)

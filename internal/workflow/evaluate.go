@@ -174,7 +174,7 @@ func (s *scope) compare(n *actionlint.CompareOpNode) (any, error) {
 // find evaluates a look-up.
 func (s *scope) find(node actionlint.ExprNode) (any, error) {
 	if root, names, ok := lookUp(node); ok && !strings.EqualFold(root.Name, "matrix") {
-		return s.context(node, root, names)
+		return s.context(root, names)
 	}
 	var receiver, key any
 	var err error
@@ -208,7 +208,7 @@ func (s *scope) find(node actionlint.ExprNode) (any, error) {
 }
 
 // context looks up what GitHub knows and we may not.
-func (s *scope) context(node actionlint.ExprNode, root *actionlint.VariableNode, names []string) (any, error) {
+func (s *scope) context(root *actionlint.VariableNode, names []string) (any, error) {
 	whole := strings.Join(append([]string{root.Name}, names...), ".")
 	// The parser makes names lower-case; show what was written.
 	if written := s.source[min(root.Token().Offset, len(s.source)):]; len(written) >= len(whole) && strings.EqualFold(written[:len(whole)], whole) {
@@ -224,7 +224,7 @@ func (s *scope) context(node actionlint.ExprNode, root *actionlint.VariableNode,
 		}
 	case "needs":
 		if len(names) == 3 && strings.EqualFold(names[1], "outputs") {
-			return s.output(node, root, names[0], names[2])
+			return s.output(root, names[0], names[2])
 		}
 	case "inputs", "vars", "secrets", "github", "steps", "job", "jobs", "runner", "strategy":
 	default:

@@ -4,11 +4,15 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"regexp"
 	"strings"
 	"testing"
 
 	"github.com/org/imagebuild-action/internal/fault"
 )
+
+// lineEnd is what YAML takes for one.
+var lineEnd = regexp.MustCompile("\r\n|[\n\r\u0085\u2028\u2029]")
 
 // FuzzWorkflow reads any text for a workflow: every fault is the user's, with
 // a place in the file.
@@ -26,7 +30,7 @@ func FuzzWorkflow(f *testing.F) {
 			if !errors.As(err, &located) || fault.KindOf(err) != fault.Input {
 				t.Fatalf("without a place: %v", err)
 			}
-			if lines := strings.Count(string(text), "\n") + 2; located.Line < 0 || located.Line > lines || located.Column < 0 {
+			if lines := len(lineEnd.Split(string(text), -1)) + 1; located.Line < 0 || located.Line > lines || located.Column < 0 {
 				t.Fatalf("%d lines, and the fault is %v", lines, located)
 			}
 		}

@@ -23,7 +23,7 @@ type Planner func(context.Context, Command) (string, error)
 
 // output finds out what a job of this workflow hands to others: only what it
 // planned.
-func (s *scope) output(node actionlint.ExprNode, root *actionlint.VariableNode, job, name string) (any, error) {
+func (s *scope) output(root *actionlint.VariableNode, job, name string) (any, error) {
 	at := func(format string, args ...any) error {
 		message := fmt.Sprintf("needs.%s.outputs.%s is known to GitHub only: ", job, name) + fmt.Sprintf(format, args...) +
 			"; write the matrix out, or make it with a step that says " + name + "=$(imagebuild plan --matrix)"

@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"unicode/utf8"
 
 	"gopkg.in/yaml.v3"
 )
@@ -50,10 +51,7 @@ func Parse(data []byte, noun string) (*Document, error) {
 	if at, message := unreadable(data, noun); message != "" {
 		return nil, &Error{at, message}
 	}
-	d := &Document{}
-	for line := range strings.Lines(string(data)) {
-		d.Lines = append(d.Lines, []rune(strings.TrimRight(line, "\r\n")))
-	}
+	d := &Document{Lines: lines(string(data))}
 	var first, second yaml.Node
 	reader := yaml.NewDecoder(bytes.NewReader(data))
 	switch err := reader.Decode(&first); {
@@ -73,4 +71,25 @@ func Parse(data []byte, noun string) (*Document, error) {
 		d.Root = root
 	}
 	return d, nil
+}
+
+// breaks are what the YAML library takes for the end of a line (YAML 1.1,
+// section 5.4); a carriage return with a line feed is one.
+const breaks = "\n\r\u0085\u2028\u2029"
+
+func lines(text string) Lines {
+	var all Lines
+	for text != "" {
+		i := strings.IndexAny(text, breaks)
+		if i < 0 {
+			return append(all, []rune(text))
+		}
+		all = append(all, []rune(text[:i]))
+		_, width := utf8.DecodeRuneInString(text[i:])
+		if strings.HasPrefix(text[i:], "\r\n") {
+			width = 2
+		}
+		text = text[i+width:]
+	}
+	return all
 }
