@@ -44,11 +44,14 @@ RUN mkdir -p /out/usr/local/bin && cd /out/usr/local/bin \
 FROM ${BASE_IMAGE}
 ARG SOURCE_DATE_EPOCH=0
 # The same packages as "build" in .ci/setup, in the order of sort(1), and
-# libarchive, with which trixie's mke2fs reads a tar. A runner cannot pass
-# --init or the like, so there is nothing else to configure.
+# libarchive, with which trixie's mke2fs reads a tar. Left out are manuals and
+# translations, the firmware of machines that this QEMU does not emulate, and the
+# builds of OVMF for Secure Boot, which imagebuild does not use.
 RUN touch /.layer \
- && printf 'path-exclude=/usr/share/%s/*\n' doc info lintian locale man \
-      > /etc/dpkg/dpkg.cfg.d/imagebuild \
+ && printf 'path-exclude=/usr/share/%s\n' 'doc/*' 'info/*' 'lintian/*' 'locale/*' 'man/*' \
+      'OVMF/*.ms.fd' 'OVMF/*.secboot*.fd' 'OVMF/*.snakeoil.fd' 'ovmf/*' 'qemu/OVMF.fd' \
+      'qemu/hppa-*' 'qemu/openbios-*' 'qemu/palcode-*' 'qemu/s390-*' 'qemu/skiboot.lid' \
+      'qemu/slof.bin' 'qemu/u-boot*' > /etc/dpkg/dpkg.cfg.d/imagebuild \
  && printf 'path-include=/usr/share/doc/*/copyright\n' >> /etc/dpkg/dpkg.cfg.d/imagebuild \
  && apt-get update -q \
  && DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends \
@@ -68,6 +71,7 @@ RUN touch /.layer \
       util-linux \
       xorriso \
       zstd \
+ && find /usr/lib/python3* -name __pycache__ -prune -exec rm -rf {} + \
  && apt-get clean \
  && rm -rf /var/lib/apt/lists/* /var/lib/dpkg/*-old /var/cache/debconf/*-old /etc/machine-id \
  && find /var/cache /var/log -type f -delete \
