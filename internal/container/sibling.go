@@ -12,6 +12,7 @@ import (
 	"github.com/moby/moby/client"
 
 	"github.com/org/imagebuild-action/internal/fault"
+	"github.com/org/imagebuild-action/internal/retry"
 )
 
 // leftoverError is a sibling that could not be removed, and may even run.
@@ -62,7 +63,11 @@ func (s *sibling) run(ctx context.Context, request *Request, options client.Cont
 	if err != nil {
 		return 0, false, fmt.Errorf("wait for a container: %w", err)
 	}
-	if err := s.call(ctx, func(ctx context.Context) error {
+	// A cancellation in the middle would kill what has just begun; a moment later
+	// it can be told.
+	late, cancel := lagging(ctx, s.timing.kill)
+	defer cancel()
+	if err := s.call(late, func(ctx context.Context) error {
 		_, err := s.ContainerStart(ctx, s.name, client.ContainerStartOptions{})
 		return err
 	}); err != nil {
@@ -79,6 +84,19 @@ func (s *sibling) call(ctx context.Context, fn func(context.Context) error) erro
 	ctx, cancel := context.WithTimeout(ctx, s.timing.call)
 	defer cancel()
 	return fn(ctx)
+}
+
+// lagging returns a context that ends some time after ctx.
+func lagging(ctx context.Context, by time.Duration) (context.Context, context.CancelFunc) {
+	late, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(ctx, func() {
+		_ = retry.Sleep(late, by)
+		cancel()
+	})
+	return late, func() {
+		stop()
+		cancel()
+	}
 }
 
 // output copies what the sibling says.
@@ -210,4 +228,3 @@ func (s *sibling) exit(e end) (int, error) {
 	}
 	return e.code, nil
 }
-

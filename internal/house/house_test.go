@@ -18,8 +18,8 @@ const module = "github.com/org/imagebuild-action/"
 var floors = [][]string{
 	0: {"internal/fault", "internal/size", "internal/undo", "internal/redact", "internal/retry", "internal/ordered", "internal/fifo", "internal/house"},
 	1: {"internal/image", "internal/guest", "internal/run", "internal/report", "internal/target", "internal/template"},
-	2: {"internal/plan", "internal/format/tarball", "internal/testkit"},
-	3: {"internal/format/...", "internal/chroot", "internal/ssh", "internal/cache", "internal/toolroot", "internal/userns"},
+	2: {"internal/plan", "internal/format/tarball", "internal/testkit", "internal/dockertest"},
+	3: {"internal/format/...", "internal/chroot", "internal/ssh", "internal/cache", "internal/toolroot", "internal/userns", "internal/container"},
 	4: {"internal/tree", "internal/vm", "internal/artifact", "platforms/internal/pack"},
 	5: {"internal/emit", "internal/seal", "internal/bootfiles", "internal/vagrant", "internal/manifest", "internal/verify", "internal/source/bootstrap", "platforms/libvirt", "platforms/virtualbox", "platforms/vmware"},
 	6: {"platforms", "provision/...", "internal/source"},
