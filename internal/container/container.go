@@ -77,7 +77,7 @@ func refused(cause error) *Refused {
 
 func firstLine(err error) string {
 	line, _, _ := strings.Cut(err.Error(), "\n")
-	return line
+	return strings.ReplaceAll(line, "Error response from daemon: ", "")
 }
 
 // Granted returns what this process was granted, if it is a sibling.

@@ -131,8 +131,12 @@ func (j *Job) Command(step Step, name string, env map[string]string) []string {
 	}
 	argv = append(argv, "--network", network)
 	for _, mount := range [][2]string{
-		{j.docker.Socket, "/var/run/docker.sock"}, {j.temp, "/github/runner_temp"}, {j.home(), "/github/home"}, {j.workflow(), "/github/workflow"},
-		{j.commands(), "/github/file_commands"}, {j.Workspace, "/github/workspace"},
+		{j.docker.Socket, "/var/run/docker.sock"},
+		{j.temp, "/github/runner_temp"},
+		{j.home(), "/github/home"},
+		{j.workflow(), "/github/workflow"},
+		{j.commands(), "/github/file_commands"},
+		{j.Workspace, "/github/workspace"},
 	} {
 		argv = append(argv, "-v", mount[0]+":"+mount[1])
 	}

@@ -31,8 +31,9 @@ var floors = [][]string{
 // sameFloor lists the imports between neighbours that the ground floors need:
 // nouns may be made of nouns.
 var sameFloor = map[string][]string{
-	"internal/run":    {},
-	"internal/target": {"internal/image", "internal/report"},
+	"internal/run":        {},
+	"internal/target":     {"internal/image", "internal/report"},
+	"internal/dockertest": {"internal/testkit"},
 }
 
 func TestImportsGoDownOnly(t *testing.T) {
