@@ -156,17 +156,17 @@ func (f *fakeDaemon) find(name string) *fakeContainer {
 }
 
 func (f *fakeDaemon) serve(w http.ResponseWriter, r *http.Request, path string) {
-	switch {
-	case path == "/version":
+	switch path {
+	case "/version":
 		reply(w, 200, map[string]any{"Version": "20.10", "ApiVersion": "1.41", "Components": []map[string]string{{"Name": f.engine}}})
 		return
-	case path == "/info":
+	case "/info":
 		reply(w, 200, map[string]any{"SecurityOptions": f.security})
 		return
-	case path == "/containers/create":
+	case "/containers/create":
 		f.create(w, r)
 		return
-	case path == "/containers/json":
+	case "/containers/json":
 		f.mu.Lock()
 		list := []map[string]any{}
 		for name, c := range f.containers {

@@ -56,7 +56,7 @@ func Start(t testing.TB) *Docker {
 	d := &Docker{client: testkit.Tool(t, "docker")}
 	data := dataDir(t)
 	// A socket's path has room for 108 bytes, which t.TempDir may use up.
-	state, err := os.MkdirTemp("", statePrefix)
+	state, err := os.MkdirTemp("", statePrefix(data))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,6 +1,8 @@
 package dockertest
 
 import (
+	"crypto/sha256"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -10,14 +12,18 @@ import (
 	"testing"
 )
 
-// statePrefix begins the names of the daemons' folders.
-const statePrefix = "imagebuild-docker-"
+// statePrefix begins the names of the folders of the daemons that have, or had,
+// the data.
+func statePrefix(data string) string {
+	digest := sha256.Sum256([]byte(data))
+	return fmt.Sprintf("imagebuild-docker-%x-", digest[:4])
+}
 
 // sweep takes away what killed tests have left. The caller holds the lock of
 // data, so no folder but its own is in use.
 func sweep(data, own string) {
 	killContainers(data)
-	states, _ := filepath.Glob(filepath.Join(os.TempDir(), statePrefix+"*"))
+	states, _ := filepath.Glob(filepath.Join(os.TempDir(), statePrefix(data)+"*"))
 	for _, state := range states {
 		if state == own {
 			continue
