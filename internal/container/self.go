@@ -84,6 +84,10 @@ func (h here) candidates() []string {
 // mounts is what a process sees mounted: where, and which folder of the host's
 // takes what is written to the root, if an overlay does.
 type mounts struct {
+<<<<<<< HEAD
+=======
+	root     string
+>>>>>>> container
 	points   map[string]bool
 	upperDir string
 }
@@ -91,7 +95,11 @@ type mounts struct {
 var upperDir = regexp.MustCompile(`(?:^|[ ,])upperdir=([^ ,]+)`)
 
 func (h here) mounts() mounts {
+<<<<<<< HEAD
 	m := mounts{points: map[string]bool{}}
+=======
+	m := mounts{root: h.root, points: map[string]bool{}}
+>>>>>>> container
 	unescape := strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`) // proc(5)
 	for line := range strings.Lines(h.read("proc/self/mountinfo")) {
 		fields := strings.Fields(line)
@@ -106,10 +114,28 @@ func (h here) mounts() mounts {
 	return m
 }
 
+<<<<<<< HEAD
 // doubt says why a container cannot be ours; empty means that it can.
 func (m mounts) doubt(c *container.InspectResponse) string {
 	for _, mount := range c.Mounts {
 		if !m.points[filepath.Clean(mount.Destination)] {
+=======
+// has reports whether something is mounted at a path, or where it leads:
+// /var/run is a link to /run.
+func (m mounts) has(path string) bool {
+	real, err := filepath.EvalSymlinks(filepath.Join(m.root, path))
+	if err != nil {
+		return m.points[filepath.Clean(path)]
+	}
+	real = "/" + strings.TrimPrefix(strings.TrimPrefix(real, filepath.Clean(m.root)), "/")
+	return m.points[real] || m.points[filepath.Clean(path)]
+}
+
+// doubt says why a container cannot be ours; empty means that it can.
+func (m mounts) doubt(c *container.InspectResponse) string {
+	for _, mount := range c.Mounts {
+		if !m.has(mount.Destination) {
+>>>>>>> container
 			return fmt.Sprintf("has %s mounted, and we have not", mount.Destination)
 		}
 	}

@@ -56,13 +56,21 @@ func Start(t testing.TB) *Docker {
 	d := &Docker{client: testkit.Tool(t, "docker")}
 	data := dataDir(t)
 	// A socket's path has room for 108 bytes, which t.TempDir may use up.
+<<<<<<< HEAD
 	state, err := os.MkdirTemp("", "imagebuild-docker-")
+=======
+	state, err := os.MkdirTemp("", statePrefix(data))
+>>>>>>> container
 	if err != nil {
 		t.Fatal(err)
 	}
 	d.Socket = filepath.Join(state, "docker.sock")
 	t.Cleanup(func() { cleanUp(t, data, state) })
+<<<<<<< HEAD
 	unmountBelow(data) // what a killed test left
+=======
+	sweep(data, state)
+>>>>>>> container
 	log, err := os.Create(filepath.Join(state, "log"))
 	if err != nil {
 		t.Fatal(err)
@@ -185,6 +193,7 @@ func dataDir(t testing.TB) string {
 	}
 }
 
+<<<<<<< HEAD
 // cleanUp takes away what the daemon and its containerd may have left when they
 // did not end by themselves.
 func cleanUp(t testing.TB, data, state string) {
@@ -206,6 +215,8 @@ func unmountBelow(dir string) {
 	}
 }
 
+=======
+>>>>>>> container
 // moduleRoot is where go.mod is.
 func moduleRoot(t testing.TB) string {
 	t.Helper()
