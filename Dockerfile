@@ -60,6 +60,7 @@ RUN touch /.layer \
       dosfstools \
       e2fsprogs \
       fdisk \
+      git \
       libarchive13t64 \
       mmdebstrap \
       mtools \

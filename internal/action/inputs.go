@@ -32,6 +32,7 @@ type inputs struct {
 	cacheDir     string
 	until        build.Stage
 	changedSince string
+	sinceRelease bool
 }
 
 // publishInput is when to publish.
@@ -78,6 +79,10 @@ func readInputs(actions *githubactions.Action) (inputs, error) {
 		cacheDir:     r.get("cache-dir"),
 		until:        build.Stage(r.oneOf("until", string(build.StageVerify), string(build.StagePack), string(build.StageProvision))),
 		changedSince: r.get("changed-since"),
+		sinceRelease: r.oneOf("changed-since-release", "false", "true") == "true",
+	}
+	if in.sinceRelease && in.changedSince != "" {
+		r.fail("changed-since", "it and changed-since-release compare with different things; set one of them")
 	}
 	if in.output == "" {
 		in.output = "out"

@@ -48,6 +48,13 @@ func (c *cell) planMatrix(ctx context.Context) (err error) {
 		defer func() { err = errors.Join(err, since.Close()) }()
 		o.Unchanged = since.Unchanged
 	}
+	if c.in.sinceRelease {
+		client, err := c.client()
+		if err != nil {
+			return err
+		}
+		o.Unchanged = build.SinceRelease(build.LatestRelease(client))
+	}
 	matrix, err := build.PlanMatrix(ctx, o)
 	if err != nil {
 		return err

@@ -5,9 +5,12 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"sync"
 
 	"github.com/org/imagebuild-action/internal/fault"
+	"github.com/org/imagebuild-action/internal/github"
 	"github.com/org/imagebuild-action/internal/plan"
+	"github.com/org/imagebuild-action/internal/release"
 	"github.com/org/imagebuild-action/internal/revision"
 	"github.com/org/imagebuild-action/internal/run"
 )
@@ -84,6 +87,25 @@ func (r *Revision) Close() error {
 type Released struct {
 	Version string             // of the image; empty when nothing of it was released
 	Digests map[CellKey]string // of the cells, as recorded beside the assets
+}
+
+// LatestRelease tells what the latest published release has. It asks GitHub
+// once.
+func LatestRelease(client *github.Client) func(ctx context.Context, name string) (Released, error) {
+	var once sync.Once
+	var cells []*release.Cell
+	var err error
+	return func(ctx context.Context, name string) (Released, error) {
+		once.Do(func() { _, cells, err = release.Latest(ctx, client) })
+		found := Released{Digests: map[CellKey]string{}}
+		for _, cell := range cells {
+			if cell.Name == name {
+				found.Version = cell.Version
+				found.Digests[CellKey{cell.Platform, cell.Arch}] = cell.CellDigest
+			}
+		}
+		return found, err
+	}
 }
 
 // SinceRelease compares with what was released: released tells what the latest

@@ -11,6 +11,7 @@ import (
 
 	"github.com/org/imagebuild-action/internal/build"
 	"github.com/org/imagebuild-action/internal/fault"
+	"github.com/org/imagebuild-action/internal/github"
 )
 
 // matrixFlags are the flags of plan that belong to --matrix.
@@ -18,6 +19,8 @@ type matrixFlags struct {
 	matrix       bool
 	runners      []string
 	changedSince string
+	sinceRelease bool
+	repository   string
 }
 
 func (a *app) planCommand() *cobra.Command {
@@ -38,6 +41,10 @@ below it), and prints the matrix of a GitHub job in one line: a cell for each
 template, platform and architecture, with the keys template, name, platform,
 arch, runner and digest, and what --var set. The action takes such a cell as it
 is.
+
+--changed-since-release compares with what the latest published release has of
+each image instead; GITHUB_REPOSITORY or --repository names where, and a private
+repository needs GITHUB_TOKEN. A new version alone is no change.
 
 --changed-since leaves out the cells that come to the same digest at a git
 revision: same template, files, variables, and so the same bytes. A shallow
@@ -108,6 +115,9 @@ func (m *matrixFlags) register(c *cobra.Command) {
 	f.BoolVar(&m.matrix, "matrix", false, "print the matrix of a workflow's job, for fromJSON")
 	f.StringArrayVar(&m.runners, "runner", nil, "with --matrix: the runner of an architecture, as ARCH=LABEL[,LABEL...] (repeatable; default amd64=ubuntu-latest, arm64=ubuntu-24.04-arm)")
 	f.StringVar(&m.changedSince, "changed-since", "", "with --matrix: only what differs from this git revision")
+	f.BoolVar(&m.sinceRelease, "changed-since-release", false, "with --matrix: only what differs from the latest published release")
+	f.StringVar(&m.repository, "repository", "", "with --changed-since-release: owner/name on GitHub (default: $GITHUB_REPOSITORY)")
+	_ = c.RegisterFlagCompletionFunc("repository", cobra.NoFileCompletions)
 	_ = c.RegisterFlagCompletionFunc("runner", cobra.FixedCompletions([]string{"amd64=ubuntu-latest", "arm64=ubuntu-24.04-arm"}, cobra.ShellCompDirectiveNoFileComp))
 	_ = c.RegisterFlagCompletionFunc("changed-since", cobra.NoFileCompletions)
 }
@@ -117,10 +127,16 @@ func (m *matrixFlags) check(c *cobra.Command, asJSON bool) error {
 	if m.matrix && asJSON {
 		return fault.Errorf(fault.Input, "--matrix prints JSON anyway, and --json a plan; leave one of them out")
 	}
-	for _, name := range []string{"runner", "changed-since"} {
+	for _, name := range []string{"runner", "changed-since", "changed-since-release", "repository"} {
 		if c.Flags().Changed(name) && !m.matrix {
 			return fault.Errorf(fault.Input, "--%s is for --matrix; add that", name)
 		}
+	}
+	if m.changedSince != "" && m.sinceRelease {
+		return fault.Errorf(fault.Input, "--changed-since and --changed-since-release compare with different things; leave one of them out")
+	}
+	if m.repository != "" && !m.sinceRelease {
+		return fault.Errorf(fault.Input, "--repository is for --changed-since-release; add that")
 	}
 	if c.Flags().Changed("changed-since") && m.changedSince == "" {
 		return fault.Errorf(fault.Input, "--changed-since: want a git revision, and this is empty; a workflow has it in github.event.before or as origin/${{ github.base_ref }}")
@@ -142,6 +158,9 @@ func (a *app) planMatrix(ctx context.Context, args []string, in inputs, m matrix
 		fmt.Fprintf(a.Stderr, "imagebuild: %s\n", a.secrets.String(note))
 	}
 	unchanged := ""
+	if m.sinceRelease {
+		unchanged = fmt.Sprintf(", %d unchanged since the latest release", matrix.Unchanged)
+	}
 	if m.changedSince != "" {
 		unchanged = fmt.Sprintf(", %d unchanged since %s", matrix.Unchanged, m.changedSince)
 	}
@@ -179,6 +198,17 @@ func (a *app) matrix(ctx context.Context, root string, args []string, in inputs,
 		since := &build.Revision{Name: m.changedSince}
 		defer func() { err = errors.Join(err, since.Close()) }()
 		options.Unchanged = since.Unchanged
+	}
+	if m.sinceRelease {
+		where, err := a.github(m.repository, "plan")
+		if err != nil {
+			return nil, err
+		}
+		client, err := github.New(where)
+		if err != nil {
+			return nil, err
+		}
+		options.Unchanged = build.SinceRelease(build.LatestRelease(client))
 	}
 	return build.PlanMatrix(ctx, options)
 }

@@ -123,22 +123,28 @@ func (a *app) releaseRequest(outputs []string, f releaseFlags) (release.Request,
 	if request.Tag == "" && request.ReleaseID == 0 && a.env("GITHUB_REF_TYPE") == "tag" {
 		request.Tag = a.env("GITHUB_REF_NAME")
 	}
-	options := github.Options{
-		Token: cmp.Or(a.env("GITHUB_TOKEN"), a.env("GH_TOKEN")), Repository: cmp.Or(f.repository, a.env("GITHUB_REPOSITORY")),
-		APIURL: a.env("GITHUB_API_URL"), ServerURL: a.env("GITHUB_SERVER_URL"), UserAgent: "imagebuild/" + version(),
-		JitterSeed: a.env("GITHUB_JOB") + strings.Join(outputs, "\n"),
+	if request.Tag == "" && request.ReleaseID == 0 {
+		return request, github.Options{}, fault.Errorf(fault.Input, "which release? name its tag: --tag v1.2.3")
 	}
-	switch {
-	case request.Tag == "" && request.ReleaseID == 0:
-		err = fault.Errorf(fault.Input, "which release? name its tag: --tag v1.2.3")
-	case options.Repository == "":
-		err = fault.Errorf(fault.Input, "which repository? name it: --repository owner/name")
-	case options.Token == "":
+	options, err := a.github(f.repository, strings.Join(outputs, "\n"))
+	if err == nil && options.Token == "" {
 		err = fault.Errorf(fault.Input, "there is no token; set GITHUB_TOKEN to one that may write to the contents of %s", options.Repository)
-	default:
-		err = fault.Wrap(fault.Input, a.secrets.Add(options.Token))
 	}
 	return request, options, err
+}
+
+// github says which repository is meant, and who we are: as gh and a job's
+// environment do. The token may be missing; seed tells parallel jobs apart.
+func (a *app) github(repository, seed string) (github.Options, error) {
+	options := github.Options{
+		Token: cmp.Or(a.env("GITHUB_TOKEN"), a.env("GH_TOKEN")), Repository: cmp.Or(repository, a.env("GITHUB_REPOSITORY")),
+		APIURL: a.env("GITHUB_API_URL"), ServerURL: a.env("GITHUB_SERVER_URL"), UserAgent: "imagebuild/" + version(),
+		JitterSeed: a.env("GITHUB_JOB") + seed,
+	}
+	if options.Repository == "" {
+		return options, fault.Errorf(fault.Input, "which repository? name it: --repository owner/name")
+	}
+	return options, fault.Wrap(fault.Input, a.secrets.Add(options.Token))
 }
 
 func (a *app) env(name string) string {
