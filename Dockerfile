@@ -10,11 +10,7 @@
 #     --build-arg SOURCE_DATE_EPOCH="$(git log -1 --format=%ct)" .
 #
 # With the same base images, build arguments and package versions the files of
-<<<<<<< HEAD
-# two builds are equal: the binary is (-trimpath, no build id of ours, no VCS
-=======
 # two builds are equal: the binary is (-trimpath, no VCS
->>>>>>> container
 # stamp), and what apt leaves besides the packages is removed or has its time
 # clamped. What is not equal: the packages themselves move with the archive, for
 # nothing pins them; and the image's configuration holds the time of the build

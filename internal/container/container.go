@@ -77,11 +77,7 @@ func refused(cause error) *Refused {
 
 func firstLine(err error) string {
 	line, _, _ := strings.Cut(err.Error(), "\n")
-<<<<<<< HEAD
-	return line
-=======
 	return strings.ReplaceAll(line, "Error response from daemon: ", "")
->>>>>>> container
 }
 
 // Granted returns what this process was granted, if it is a sibling.

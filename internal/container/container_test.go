@@ -249,10 +249,7 @@ func TestFindSelf(t *testing.T) {
 	for _, tc := range []struct{ name, hostname, mountinfo, cgroup, want string }{
 		{"by host name", selfID[:12], mountInfo, "", ""},
 		{"by mounts", "myhost", mountInfo, "", ""},
-<<<<<<< HEAD
-=======
 		{"through a link", selfID[:12], strings.ReplaceAll(mountInfo, "/var/run/", "/run/"), "", ""},
->>>>>>> container
 		{"by control group", "myhost", strings.ReplaceAll(mountInfo, selfID, "x"), "5:cpu:/docker/" + selfID + "\n", ""},
 		{"control group of systemd", "myhost", strings.ReplaceAll(mountInfo, selfID, "x"), "0::/system.slice/docker-" + selfID + ".scope\n", ""},
 		{"another's root", selfID[:12], strings.ReplaceAll(mountInfo, "/o/up", "/o/other"), "", "another root"},
@@ -264,8 +261,6 @@ func TestFindSelf(t *testing.T) {
 			if err := os.MkdirAll(filepath.Join(h.root, "proc/self"), 0o755); err != nil {
 				t.Fatal(err)
 			}
-<<<<<<< HEAD
-=======
 			for _, dir := range []string{"run", "var"} {
 				if err := os.Mkdir(filepath.Join(h.root, dir), 0o755); err != nil {
 					t.Fatal(err)
@@ -274,7 +269,6 @@ func TestFindSelf(t *testing.T) {
 			if err := errors.Join(os.WriteFile(filepath.Join(h.root, "run/docker.sock"), nil, 0o600), os.Symlink("../run", filepath.Join(h.root, "var/run"))); err != nil {
 				t.Fatal(err)
 			}
->>>>>>> container
 			for name, text := range map[string]string{"mountinfo": tc.mountinfo, "cgroup": tc.cgroup} {
 				if err := os.WriteFile(filepath.Join(h.root, "proc/self", name), []byte(text), 0o600); err != nil {
 					t.Fatal(err)

@@ -30,7 +30,7 @@ type timing struct {
 // first signal (ProcessInvoker.cs: SIGINT, 7.5 s, SIGTERM, 2.5 s). A sweep is not
 // in such a hurry, and what it ends may be taking back what it made elsewhere.
 var runnerTiming = timing{ //nolint:gochecknoglobals // a constant
-	call: 30 * time.Second, interrupt: 5500 * time.Millisecond, terminate: 1500 * time.Millisecond,
+	call: 30 * time.Second, interrupt: 5 * time.Second, terminate: 1500 * time.Millisecond,
 	kill: time.Second, remove: time.Second, sweep: 10 * time.Second,
 }
 

@@ -156,19 +156,6 @@ func (f *fakeDaemon) find(name string) *fakeContainer {
 }
 
 func (f *fakeDaemon) serve(w http.ResponseWriter, r *http.Request, path string) {
-<<<<<<< HEAD
-	switch {
-	case path == "/version":
-		reply(w, 200, map[string]any{"Version": "20.10", "ApiVersion": "1.41", "Components": []map[string]string{{"Name": f.engine}}})
-		return
-	case path == "/info":
-		reply(w, 200, map[string]any{"SecurityOptions": f.security})
-		return
-	case path == "/containers/create":
-		f.create(w, r)
-		return
-	case path == "/containers/json":
-=======
 	switch path {
 	case "/version":
 		reply(w, 200, map[string]any{"Version": "20.10", "ApiVersion": "1.41", "Components": []map[string]string{{"Name": f.engine}}})
@@ -180,7 +167,6 @@ func (f *fakeDaemon) serve(w http.ResponseWriter, r *http.Request, path string) 
 		f.create(w, r)
 		return
 	case "/containers/json":
->>>>>>> container
 		f.mu.Lock()
 		list := []map[string]any{}
 		for name, c := range f.containers {

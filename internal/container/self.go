@@ -84,10 +84,7 @@ func (h here) candidates() []string {
 // mounts is what a process sees mounted: where, and which folder of the host's
 // takes what is written to the root, if an overlay does.
 type mounts struct {
-<<<<<<< HEAD
-=======
 	root     string
->>>>>>> container
 	points   map[string]bool
 	upperDir string
 }
@@ -95,11 +92,7 @@ type mounts struct {
 var upperDir = regexp.MustCompile(`(?:^|[ ,])upperdir=([^ ,]+)`)
 
 func (h here) mounts() mounts {
-<<<<<<< HEAD
-	m := mounts{points: map[string]bool{}}
-=======
 	m := mounts{root: h.root, points: map[string]bool{}}
->>>>>>> container
 	unescape := strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`) // proc(5)
 	for line := range strings.Lines(h.read("proc/self/mountinfo")) {
 		fields := strings.Fields(line)
@@ -114,12 +107,6 @@ func (h here) mounts() mounts {
 	return m
 }
 
-<<<<<<< HEAD
-// doubt says why a container cannot be ours; empty means that it can.
-func (m mounts) doubt(c *container.InspectResponse) string {
-	for _, mount := range c.Mounts {
-		if !m.points[filepath.Clean(mount.Destination)] {
-=======
 // has reports whether something is mounted at a path, or where it leads:
 // /var/run is a link to /run.
 func (m mounts) has(path string) bool {
@@ -135,7 +122,6 @@ func (m mounts) has(path string) bool {
 func (m mounts) doubt(c *container.InspectResponse) string {
 	for _, mount := range c.Mounts {
 		if !m.has(mount.Destination) {
->>>>>>> container
 			return fmt.Sprintf("has %s mounted, and we have not", mount.Destination)
 		}
 	}

@@ -56,21 +56,13 @@ func Start(t testing.TB) *Docker {
 	d := &Docker{client: testkit.Tool(t, "docker")}
 	data := dataDir(t)
 	// A socket's path has room for 108 bytes, which t.TempDir may use up.
-<<<<<<< HEAD
-	state, err := os.MkdirTemp("", "imagebuild-docker-")
-=======
 	state, err := os.MkdirTemp("", statePrefix(data))
->>>>>>> container
 	if err != nil {
 		t.Fatal(err)
 	}
 	d.Socket = filepath.Join(state, "docker.sock")
 	t.Cleanup(func() { cleanUp(t, data, state) })
-<<<<<<< HEAD
-	unmountBelow(data) // what a killed test left
-=======
 	sweep(data, state)
->>>>>>> container
 	log, err := os.Create(filepath.Join(state, "log"))
 	if err != nil {
 		t.Fatal(err)
@@ -193,30 +185,6 @@ func dataDir(t testing.TB) string {
 	}
 }
 
-<<<<<<< HEAD
-// cleanUp takes away what the daemon and its containerd may have left when they
-// did not end by themselves.
-func cleanUp(t testing.TB, data, state string) {
-	t.Helper()
-	unmountBelow(state)
-	unmountBelow(data)
-	if err := os.RemoveAll(state); err != nil {
-		t.Errorf("the Docker daemon's folder cannot be removed: %v", err)
-	}
-}
-
-func unmountBelow(dir string) {
-	info, _ := os.ReadFile("/proc/self/mountinfo")
-	lines := strings.Split(string(info), "\n")
-	for i := len(lines) - 1; i >= 0; i-- { // the newest first
-		if fields := strings.Fields(lines[i]); len(fields) > 4 && strings.HasPrefix(fields[4], dir+"/") {
-			_ = syscall.Unmount(fields[4], syscall.MNT_DETACH)
-		}
-	}
-}
-
-=======
->>>>>>> container
 // moduleRoot is where go.mod is.
 func moduleRoot(t testing.TB) string {
 	t.Helper()
