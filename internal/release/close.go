@@ -15,7 +15,7 @@ import (
 // close looks whether everything is there, and if so writes what belongs to
 // the whole and publishes. Everybody may do it, at any time, at once.
 func (p *publisher) close(ctx context.Context, at *remote, others []*remote) error {
-	cells, lacking, err := p.gather(ctx, at, others)
+	cells, assets, lacking, err := p.gather(ctx, at, others)
 	if err != nil {
 		return fmt.Errorf("release %s: %w", at.Tag, err)
 	}
@@ -24,11 +24,11 @@ func (p *publisher) close(ctx context.Context, at *remote, others []*remote) err
 		return nil
 	}
 	p.outcome.AMIs = amiTable(cells)
-	catalogs, err := p.finish(ctx, at, cells)
+	catalogs, err := p.finish(ctx, at, cells, assets)
 	if err != nil && at.Draft && ctx.Err() == nil {
 		// Another cell may have closed it meanwhile, and perhaps for good.
 		if now, look := p.hub.byID(ctx, at.ID); look == nil && now != nil && !now.Draft {
-			catalogs, err = p.finish(ctx, now, cells)
+			catalogs, err = p.finish(ctx, now, cells, nil)
 		}
 	}
 	if err != nil {
@@ -44,9 +44,10 @@ func (p *publisher) close(ctx context.Context, at *remote, others []*remote) err
 	return p.serveCatalogs(ctx, catalogs)
 }
 
-// finish writes what belongs to the whole, and publishes.
-func (p *publisher) finish(ctx context.Context, at *remote, cells []*Cell) ([]catalog, error) {
-	catalogs, err := p.generate(ctx, at, cells)
+// finish writes what belongs to the whole, and publishes. listed are the
+// assets as of a moment ago; nil: list them.
+func (p *publisher) finish(ctx context.Context, at *remote, cells []*Cell, listed []asset) ([]catalog, error) {
+	catalogs, err := p.generate(ctx, at, cells, listed)
 	if err != nil {
 		return nil, err
 	}
@@ -62,21 +63,21 @@ func few(list []string) string {
 	return strings.Join(list, ", ")
 }
 
-// gather reads the cells that are on the release, sorted, and says what is
-// missing. It adopts cells that were left on a superfluous draft.
-func (p *publisher) gather(ctx context.Context, at *remote, others []*remote) ([]*Cell, []string, error) {
+// gather reads the cells that are on the release, sorted, and its assets, and
+// says what is missing. It adopts cells that were left on a superfluous draft.
+func (p *publisher) gather(ctx context.Context, at *remote, others []*remote) ([]*Cell, []asset, []string, error) {
 	assets, err := p.listAssets(ctx, at)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
 	strays := slices.DeleteFunc(others, func(r *remote) bool { return !ours(r) || r.ID == at.ID })
 	if lacking := p.early(assets); len(lacking) > 0 && len(strays) == 0 {
-		return nil, lacking, nil
+		return nil, nil, lacking, nil
 	}
 	for {
 		cells, err := p.readCells(ctx, assets)
 		if err != nil {
-			return nil, nil, err
+			return nil, nil, nil, err
 		}
 		lacking := missing(cells, p.CompleteWhen)
 		if len(cells) == 0 {
@@ -86,16 +87,16 @@ func (p *publisher) gather(ctx context.Context, at *remote, others []*remote) ([
 			lacking = p.lackingFiles(cells, assets)
 		}
 		if len(lacking) == 0 || len(strays) == 0 || at.Immutable {
-			return cells, lacking, nil
+			return cells, assets, lacking, nil
 		}
 		adopted, err := p.adopt(ctx, at, cells, strays[0])
 		if err != nil {
-			return nil, nil, err
+			return nil, nil, nil, err
 		}
 		strays = strays[1:]
 		if adopted {
 			if assets, err = p.listAssets(ctx, at); err != nil {
-				return nil, nil, err
+				return nil, nil, nil, err
 			}
 		}
 	}

@@ -34,14 +34,14 @@ func (p *publisher) owner() string {
 
 // generate uploads what is made from all cells: catalogs, AMI tables, and then
 // the checksums of everything.
-func (p *publisher) generate(ctx context.Context, at *remote, cells []*Cell) ([]catalog, error) {
+func (p *publisher) generate(ctx context.Context, at *remote, cells []*Cell, listed []asset) ([]catalog, error) {
 	names := map[string]bool{}
 	for _, c := range cells {
 		names[c.Name] = true
 	}
 	var catalogs []catalog
 	for _, name := range slices.Sorted(maps.Keys(names)) {
-		made, err := p.catalog(ctx, at, cells, name)
+		made, err := p.catalog(ctx, at, cells, name, listed)
 		if err != nil {
 			return nil, err
 		}
@@ -56,7 +56,7 @@ func (p *publisher) generate(ctx context.Context, at *remote, cells []*Cell) ([]
 }
 
 // catalog uploads the catalog of one image. Nil: it has no box.
-func (p *publisher) catalog(ctx context.Context, at *remote, cells []*Cell, name string) (*catalog, error) {
+func (p *publisher) catalog(ctx context.Context, at *remote, cells []*Cell, name string, assets []asset) (*catalog, error) {
 	versions, warnings := boxes(cells, name, p.download(at))
 	for _, each := range warnings {
 		p.warn("%s", each)
@@ -79,9 +79,11 @@ func (p *publisher) catalog(ctx context.Context, at *remote, cells []*Cell, name
 	}
 	// Another cell that closes may have begun with a newer base. Its catalog has
 	// what this release needs, and to fight over the rest would leave none.
-	assets, err := p.listAssets(ctx, at)
-	if err != nil {
-		return nil, err
+	if assets == nil {
+		var err error
+		if assets, err = p.listAssets(ctx, at); err != nil {
+			return nil, err
+		}
 	}
 	if there := find(assets, catalogAsset(name)); there != nil && there.whole() {
 		if text, err := p.hub.read(ctx, there, maxCatalogBytes); err == nil {

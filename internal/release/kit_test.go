@@ -169,6 +169,9 @@ func noWait(ctx context.Context, _ time.Duration) error {
 
 func client(t testing.TB, server *githubtest.Server, transport http.RoundTripper) *github.Client {
 	t.Helper()
+	if transport == nil {
+		transport = shared
+	}
 	c, err := github.New(github.Options{
 		Token: server.Token(githubtest.Write), APIURL: server.APIURL(), ServerURL: server.URL(), Repository: server.Repository(),
 		Sleep: noWait, Transport: transport,
@@ -313,7 +316,10 @@ func contentOf(t *testing.T, r githubtest.Release, name string) []byte {
 	return text
 }
 
-func transport() http.RoundTripper { return http.DefaultTransport }
+// transport keeps the connections of a dozen clients at once.
+func transport() http.RoundTripper { return shared }
+
+var shared = &http.Transport{MaxIdleConnsPerHost: 100, IdleConnTimeout: time.Second}
 
 // create makes a release as a person does.
 func create(t testing.TB, server *githubtest.Server, tag, name, body string, draft bool) int64 {

@@ -123,6 +123,8 @@ type publisher struct {
 type localCell struct {
 	cell    *Cell
 	uploads []upload
+	text    []byte // its JSON
+	sum     string // of that
 }
 
 // upload is one asset and where its bytes are.
@@ -204,6 +206,11 @@ func (p *publisher) prepare(ctx context.Context, build *Build, from *Cell) (*loc
 		path := filepath.Join(build.Dir, build.manifest[c.Manifest.Name])
 		own.uploads = append(own.uploads, upload{*c.Manifest, section{path, 0, c.Manifest.SizeBytes}})
 	}
+	var err error
+	if own.text, err = c.JSON(); err != nil {
+		return nil, err
+	}
+	own.sum = fileOf("", own.text).SHA256
 	return own, nil
 }
 

@@ -103,7 +103,7 @@ func race(t *testing.T, server *githubtest.Server, builds []*release.Build, seed
 			}
 			if i == seed%len(builds) {
 				ctx, kill := context.WithCancel(t.Context())
-				m := &mortal{next: http.DefaultTransport, kill: kill}
+				m := &mortal{next: transport(), kill: kill}
 				m.left.Store(int64(seed * 7 % 40))
 				if err := run(ctx, m); err != nil && !errors.Is(err, context.Canceled) {
 					errs[i] = err

@@ -76,11 +76,7 @@ func (p *publisher) uploadCell(ctx context.Context, at *remote, own *localCell) 
 	if err != nil {
 		return err
 	}
-	text, err := own.cell.JSON()
-	if err != nil {
-		return err
-	}
-	json := fileOf(own.cell.AssetName(), text)
+	json := fileOf(own.cell.AssetName(), own.text)
 	finished, there := false, find(assets, json.Name)
 	if there != nil && there.whole() {
 		before, err := p.readCell(ctx, there)
@@ -136,7 +132,7 @@ func (p *publisher) uploadCell(ctx context.Context, at *remote, own *localCell) 
 	if finished {
 		return nil
 	}
-	return p.ensure(ctx, at, json, textOpener(text), rules{replaceable: at.Draft, listed: assets})
+	return p.ensure(ctx, at, json, textOpener(own.text), rules{replaceable: at.Draft, listed: assets})
 }
 
 // differs says that the cell is there, made from something else.
@@ -302,6 +298,11 @@ func (p *publisher) readCell(ctx context.Context, a *asset) (*Cell, error) {
 	p.mu.Unlock()
 	if ok { // an asset never changes under its number
 		return cell, nil
+	}
+	for _, own := range p.cells {
+		if own.sum == a.SHA256 && a.SHA256 != "" {
+			return own.cell, nil
+		}
 	}
 	text, err := p.hub.read(ctx, a, maxCellBytes)
 	if err != nil {
