@@ -6,6 +6,7 @@
 # make docs     regenerate docs/ and the schema from the code
 
 GOLANGCI := v2.5.0
+ACT      := v0.2.89
 OUTPUT   ?= out
 IMAGEBUILD := bin/imagebuild
 VERSION  := $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
@@ -34,7 +35,7 @@ test:
 	$(MAKE) unit e2e
 
 # One at a time: each of these wants both cores.
-e2e: build
+e2e: build bin/act
 	REQUIRE_TOOLS=1 IMAGEBUILD_E2E=1 go test -p 1 -timeout 80m ./...
 
 oracles: build
@@ -51,6 +52,9 @@ lint: bin/golangci-lint
 
 bin/golangci-lint:
 	GOBIN=$(CURDIR)/bin go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI)
+
+bin/act:
+	GOBIN=$(CURDIR)/bin go install github.com/nektos/act@$(ACT)
 
 docs: build
 	rm -rf docs/commands

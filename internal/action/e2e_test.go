@@ -139,6 +139,7 @@ func TestE2E(t *testing.T) {
 	t.Run("an asset with other bytes", h.otherBytes)
 	t.Run("a hostile provisioner", h.hostileProvisioner)
 	t.Run("cancelled at each stage", h.cancelled)
+	t.Run("through act", h.act)
 }
 
 func (h *host) pullRequest(t *testing.T) {
