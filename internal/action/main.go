@@ -114,6 +114,10 @@ func (c *cell) resolve(ctx context.Context) error {
 	for _, each := range c.plan.Cells {
 		cells = append(cells, each.Platform+" "+each.Arch)
 	}
+	if c.in.jobTotal <= 1 && len(c.plan.Cells) > 1 {
+		c.console.annotate("notice", fault.Position{}, fmt.Sprintf(
+			"this job has no matrix, so it builds all %d cells itself; with strategy: {matrix: {platform: [...]}} they are built side by side", len(cells)))
+	}
 	c.summary.title = fmt.Sprintf("%s %s: %s", c.plan.Name, c.plan.Version, strings.Join(cells, ", "))
 	c.summary.commit = c.github.SHA
 	c.summary.reproduce = c.command()

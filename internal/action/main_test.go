@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -178,6 +179,20 @@ func TestBadInput(t *testing.T) {
 				t.Errorf("the post stage: exit code %d, %q", code, obeyed)
 			}
 		})
+	}
+}
+
+// TestNoMatrix: a job without a matrix builds all of the template, and is told
+// what it is missing. The build itself ends at a cache folder that cannot be.
+func TestNoMatrix(t *testing.T) {
+	for _, matrix := range []string{"", "null", "{}"} {
+		s := newStage(t)
+		s.env["INPUT_MATRIX"], s.env["INPUT_JOB-TOTAL"], s.env["INPUT_CACHE-DIR"] = matrix, "1", "imagebuild.yml/no-folder"
+		code, obeyed, _ := s.run(StageMain)
+		notice := "notice this job has no matrix, so it builds all 2 cells itself"
+		if code != 3 && code != 2 || !slices.ContainsFunc(obeyed, func(line string) bool { return strings.HasPrefix(line, notice) }) {
+			t.Errorf("matrix %q: exit code %d, %q", matrix, code, obeyed)
+		}
 	}
 }
 
