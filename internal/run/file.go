@@ -78,6 +78,8 @@ func Explain(err error) error {
 		err = fmt.Errorf("%w; free some space, or point --output and --cache-dir at a larger file system", err)
 	case errors.Is(err, os.ErrPermission), errors.Is(err, syscall.EROFS):
 		err = fmt.Errorf("%w; choose a folder that you may write to", err)
+	case errors.Is(err, syscall.ENOTDIR), errors.Is(err, syscall.EISDIR), errors.Is(err, syscall.ENAMETOOLONG):
+		err = fmt.Errorf("%w; choose another folder", err)
 	default:
 		return err
 	}
