@@ -15,6 +15,8 @@ type job struct {
 	console   *console
 	workspace string // where the repository is checked out
 	grant     container.Grant
+	// unfinished says that the post stage has to go on with the clean-up.
+	unfinished bool
 }
 
 func newJob(p Process) *job {

@@ -285,5 +285,8 @@ func (c *cell) leave(cause error) error {
 	if c.options.Output != "" {
 		err = errors.Join(err, handOver(c.workspace, c.options.Output, c.options.CacheDir))
 	}
+	if c.unfinished {
+		return run.Explain(err)
+	}
 	return errors.Join(run.Explain(err), c.setValue("GITHUB_STATE", stateDone, "yes"))
 }

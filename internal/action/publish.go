@@ -123,7 +123,9 @@ func (p *publication) upload(ctx context.Context) error {
 		return err
 	})
 	if ctx.Err() != nil && len(p.request.Builds) > 0 {
-		return joinUndo(err, p.takeBack(ctx, journal))
+		undo := p.takeBack(ctx, journal)
+		p.unfinished = undo != nil // the post stage tries once more
+		return joinUndo(err, undo)
 	}
 	if err != nil {
 		return err
