@@ -76,7 +76,7 @@ func unmountBelow(dir string) {
 	info, _ := os.ReadFile("/proc/self/mountinfo")
 	lines := strings.Split(string(info), "\n")
 	for i := len(lines) - 1; i >= 0; i-- { // the newest first
-		if fields := strings.Fields(lines[i]); len(fields) > 4 && strings.HasPrefix(fields[4], dir+"/") {
+		if fields := strings.Fields(lines[i]); len(fields) > 4 && (fields[4] == dir || strings.HasPrefix(fields[4], dir+"/")) {
 			_ = syscall.Unmount(fields[4], syscall.MNT_DETACH)
 		}
 	}
