@@ -26,9 +26,9 @@ const (
 )
 
 // console writes the job's log. The runner obeys "::command::" at the start of
-// a line and "##[command]" anywhere in one, whoever printed it, so commands
-// are stopped with a token that nobody can know, and resumed only for as long
-// as it takes to write one of ours.
+// a line and "##[command]" anywhere in one, whoever printed it. So before any
+// other text commands are stopped with a token that nobody can know, and they
+// are resumed only to write one of ours.
 type console struct {
 	secrets *redact.Set
 
@@ -97,9 +97,8 @@ func (c *console) start() {
 func (c *console) issue(name string, properties map[string]string, message string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.start()
+	c.start() // line stops them again
 	_, _ = io.WriteString(c.w, command(name, properties, message))
-	c.stop()
 }
 
 // command renders a workflow command, with the escapes that the runner undoes.

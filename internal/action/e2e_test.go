@@ -44,7 +44,7 @@ func newHost(t *testing.T) *host {
 	h.git(t, "init", "--quiet", "--initial-branch", "main")
 	h.git(t, "add", ".")
 	h.git(t, "-c", "user.name=test", "-c", "user.email=test@example.com", "commit", "--quiet", "--message", "Begin")
-	h.commit = h.git(t, "rev-parse", "HEAD")
+	h.commit = h.server.Commit("main", map[string]string{"imagebuild.yml": h.read(t, "imagebuild.yml")})
 	if out, err := exec.Command("chown", "-R", fmt.Sprint(owner), h.job.Workspace).CombinedOutput(); err != nil {
 		t.Fatalf("chown: %v: %s", err, out)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -33,6 +34,10 @@ type builtTree struct {
 	provider *disks
 }
 
+// journalDir is the one folder whose access lists nobody misses: systemd sets
+// them at every boot (tmpfiles.d/systemd.conf).
+const journalDir = "var/log/journal"
+
 // osRelease is what runs inside.
 type osRelease struct{ Name, Release string }
 
@@ -56,9 +61,14 @@ func (b *builder) sealTree(ctx context.Context, t *builtTree, path, suffix strin
 		return err
 	}
 	for _, action := range summary {
-		if action.What == seal.Stripped {
-			task.Warn("%s: %s", action.Path, action.Why)
+		if action.What != seal.Stripped {
+			continue
 		}
+		if action.Path == journalDir || strings.HasPrefix(action.Path, journalDir+"/") {
+			task.Note("%s: %s; systemd sets them anew at every boot", action.Path, action.Why)
+			continue
+		}
+		task.Warn("%s: %s", action.Path, action.Why)
 	}
 	id, wanted := t.plan.Identity(), firmware(t.plan.Disk.Firmware)
 	bootable, err := bootfiles.Apply(ctx, sealed, bootfiles.Options{
