@@ -366,6 +366,8 @@ func (h *host) cancelled(t *testing.T) {
 			running := h.job.Start(t, h.tag(h.step("vmware", 0, 3, c.inputs), "v2.0.0"))
 			running.Stdout.Await(t, "::group::"+c.stage, 10*time.Minute)
 			switch c.stage {
+			case "source":
+				running.Stdout.Await(t, "amd64 | I: ", 5*time.Minute) // mmdebstrap is at work
 			case "provision":
 				running.Stdout.Await(t, "| here", time.Minute)
 			case "verify":
