@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/org/imagebuild-action/internal/dockertest"
+	"github.com/org/imagebuild-action/internal/github"
 	"github.com/org/imagebuild-action/internal/githubtest"
 )
 
@@ -272,20 +273,34 @@ func (h *host) checkRelease(t *testing.T) {
 	}
 }
 
-// otherBytes: somebody has published another build under this version.
+// otherBytes: somebody has published a file of that name by hand. It is not
+// touched, and the job says whose bytes are whose.
 func (h *host) otherBytes(t *testing.T) {
-	s := h.run(t, h.tag(h.step("libvirt", 0, 1, map[string]string{"version": "9.0.0", "until": "pack"}), "v1.2.3"))
-	s.ok(t) // another version on the same release is no clash
-	stranger := filepath.Join(h.job.Workspace, "stranger")
-	if err := os.MkdirAll(stranger, 0o755); err != nil {
+	client, err := github.New(github.Options{Token: h.server.Token(githubtest.Person), APIURL: h.server.APIURL(), Repository: h.server.Repository()})
+	if err != nil {
 		t.Fatal(err)
 	}
-	h.write(t, "imagebuild.yml", strings.Replace(h.read(t, "imagebuild.yml"), "LANG=C.UTF-8", "LANG=C", 1))
-	s = h.run(t, h.tag(h.step("libvirt", 0, 1, map[string]string{"version": "9.0.0", "until": "pack"}), "v1.2.3"))
-	h.git(t, "checkout", "--quiet", "imagebuild.yml")
+	made, err := client.CreateRelease(t.Context(), github.NewRelease{Tag: "v8.0.0", Target: h.commit, Name: "By hand"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	const name, content = "golden-8.0.0-libvirt-amd64.box", "another box"
+	if _, err := client.Upload(t.Context(), made.UploadURL, github.File{
+		Name: name, SizeBytes: int64(len(content)), ContentType: "application/octet-stream", Open: opener([]byte(content)),
+	}); err != nil {
+		t.Fatal(err)
+	}
+	s := h.run(t, h.tag(h.step("libvirt", 0, 1, map[string]string{"until": "pack"}), "v8.0.0"))
 	errors := s.errors()
-	if s.Code != 2 || len(errors) != 1 || !strings.Contains(errors[0], "golden-9.0.0-libvirt-amd64") || !strings.Contains(errors[0], "sha256") {
+	if s.Code != 2 || len(errors) != 1 || !strings.Contains(errors[0], name) || !strings.Contains(errors[0], fmt.Sprintf("%x", sha256.Sum256([]byte(content)))) {
 		t.Errorf("exit code %d, annotations %q\n%s", s.Code, errors, tail(s.Stdout))
+	}
+	for _, r := range h.server.Releases() {
+		for _, a := range r.Assets {
+			if a.Name == name && a.SizeBytes != int64(len(content)) {
+				t.Errorf("%s was replaced: %+v", name, a)
+			}
+		}
 	}
 }
 
