@@ -53,7 +53,7 @@ func (b *builder) verify(ctx context.Context, task report.Task) error {
 				}
 				return report.Do(task, artifact.Name, func(task report.Task) (err error) {
 					*result, err = verify.Boot(ctx, verify.Request{
-						Artifact: filepath.Join(b.artifactDir(), artifact.Path), Hardware: p.hardware, Accel: accel, Tests: tests,
+						Artifact: filepath.Join(b.artifactDir(), artifact.Path), Hardware: p.hardware, Accel: b.Accel, Tests: tests,
 						Dir: b.work.Path, FailureDir: filepath.Join(failure, artifact.Name),
 					}, task)
 					return err
