@@ -138,6 +138,7 @@ func TestE2E(t *testing.T) {
 	t.Run("an asset with other bytes", h.otherBytes)
 	t.Run("a hostile provisioner", h.hostileProvisioner)
 	t.Run("cancelled at each stage", h.cancelled)
+	t.Run("its client killed", h.killed)
 	t.Run("through act", h.act)
 }
 
