@@ -11,7 +11,7 @@
 // because base images get the names that the Dockerfile uses: no registry is
 // asked, they are made by mmdebstrap and from the Go installation here. Images
 // and layers are kept in the user's cache folder for the next test, containers
-// are not. Containers have the host's network or none: the daemon sets up
+// and volumes are not. Containers have the host's network or none: the daemon sets up
 // neither bridges nor packet filters.
 //
 // Start skips the test unless IMAGEBUILD_E2E=1.
@@ -80,7 +80,7 @@ func Start(t testing.TB) *Docker {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		d.removeContainers(t)
+		d.clear(t)
 		stop()
 		<-daemon.Done()
 		_ = log.Close()
@@ -89,7 +89,7 @@ func Start(t testing.TB) *Docker {
 		}
 	})
 	d.await(t, daemon.Done())
-	d.removeContainers(t)
+	d.clear(t)
 	return d
 }
 
@@ -141,8 +141,8 @@ func (d *Docker) Containers(t testing.TB, label string) []string {
 	return strings.Fields(d.Output(t, args...))
 }
 
-// removeContainers works after the test's end, too.
-func (d *Docker) removeContainers(t testing.TB) {
+// clear removes containers and volumes, also after the test's end.
+func (d *Docker) clear(t testing.TB) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), stopLimit)
 	defer cancel()
@@ -152,6 +152,13 @@ func (d *Docker) removeContainers(t testing.TB) {
 	}
 	if err != nil {
 		t.Logf("remove containers: %v", err)
+	}
+	names, err := run.Output(ctx, d.Spec("volume", "ls", "--quiet"))
+	if list := strings.Fields(names); err == nil && len(list) > 0 {
+		err = run.Run(ctx, d.Spec(append([]string{"volume", "rm", "--force"}, list...)...))
+	}
+	if err != nil {
+		t.Logf("remove volumes: %v", err)
 	}
 }
 

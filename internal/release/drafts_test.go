@@ -3,6 +3,7 @@ package release_test
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
@@ -136,6 +137,58 @@ func TestTwoTagsAtOnce(t *testing.T) {
 		for _, version := range versions {
 			if !strings.Contains(catalog, fmt.Sprintf(`"version": %q`, version)) {
 				t.Errorf("no %s in %s", version, catalog)
+			}
+		}
+	}
+}
+
+// remover is a transport that removes an asset as soon as it is uploaded.
+type remover struct {
+	next   http.RoundTripper
+	client *github.Client
+	times  int
+}
+
+func (r *remover) RoundTrip(req *http.Request) (*http.Response, error) {
+	resp, err := r.next.RoundTrip(req)
+	if err != nil || req.Method != http.MethodPost || resp.StatusCode != http.StatusCreated || !strings.HasSuffix(req.URL.Query().Get("name"), ".box") || r.times == 0 {
+		return resp, err
+	}
+	r.times--
+	text, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return nil, err
+	}
+	resp.Body = io.NopCloser(bytes.NewReader(text))
+	var asset struct{ ID int64 }
+	if err := json.Unmarshal(text, &asset); err != nil {
+		return nil, err
+	}
+	return resp, r.client.DeleteAsset(req.Context(), asset.ID)
+}
+
+// TestAssetGoesAway has somebody else remove what was just uploaded: another
+// job that found this draft to be one too many, say. It is uploaded again, and
+// not for ever.
+func TestAssetGoesAway(t *testing.T) {
+	for _, times := range []int{2, -1} {
+		server := githubtest.New(t, githubtest.Options{})
+		build := twoCells(t)[0]
+		r := request(t, server, build)
+		r.Client = client(t, server, &remover{next: transport(), client: client(t, server, nil), times: times})
+		said := &log{}
+		_, err := release.Publish(t.Context(), r, said)
+		switch {
+		case !said.has("not there whole any more; once more"):
+			t.Errorf("%d times: said %q", times, said.lines)
+		case times > 0 && err != nil:
+			t.Error(err)
+		case times < 0 && (err == nil || !strings.Contains(err.Error(), "run the job again")):
+			t.Errorf("for ever: %v", err)
+		}
+		if times > 0 {
+			if boxes := regexp.MustCompile(`\.box\b`).FindAllString(fmt.Sprint(one(t, server).Assets), -1); len(boxes) == 0 {
+				t.Error("the box is not there")
 			}
 		}
 	}

@@ -56,8 +56,8 @@ type Outcome struct {
 const maxRounds = 10
 
 // errMoved says that the release that was being filled is not the one, or not
-// there any more.
-var errMoved = errors.New("another release of this tag comes first")
+// there any more, or was changed by somebody else.
+var errMoved = errors.New("the release changed while it was filled")
 
 // Publish uploads what the builds made, and closes the release if that makes
 // it complete.
@@ -76,9 +76,12 @@ func Publish(ctx context.Context, r Request, task report.Task) (Outcome, error) 
 		case !errors.Is(err, errMoved):
 			return p.outcome, err
 		case round == maxRounds:
-			return p.outcome, fault.Errorf(fault.Remote, "the releases of tag %s changed %d times while this one was filled: %w; run the job again", p.Tag, round, err)
+			return p.outcome, fault.Errorf(fault.Remote, "the releases of tag %s changed in each of %d rounds: %w; run the job again", p.Tag, round, err)
 		}
 		task.Note("%v; once more from the start", err)
+		if err := r.Client.Pause(ctx, min(round, 4), nil); err != nil {
+			return p.outcome, err
+		}
 	}
 }
 

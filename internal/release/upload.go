@@ -240,6 +240,10 @@ func (p *publisher) ensure(ctx context.Context, at *remote, want File, open open
 			if err := p.hub.DeleteAsset(ctx, got.ID); err != nil {
 				return errors.Join(last, err)
 			}
+		case r.shared && (github.IsNotFound(last) || github.AlreadyExists(last)):
+			// Its owner is at it, and comes first: two who take turns in
+			// removing each other's upload would never end.
+			return fmt.Errorf("%w: %s is being uploaded by another job", errMoved, want.Name)
 		case ctx.Err() != nil || !again(last):
 			return fmt.Errorf("upload %s: %w", want.Name, last)
 		}
@@ -271,7 +275,9 @@ func (p *publisher) listAssets(ctx context.Context, at *remote) ([]asset, error)
 	return nil, fmt.Errorf("%w: release %d is gone", errMoved, at.ID)
 }
 
-// whole looks again at all that the cell uploaded.
+// whole looks again at all that the cell uploaded. What is missing was moved to
+// another release by whoever found this one to be one too many, or removed by
+// somebody else: errMoved, and the next round looks which release it is.
 func (p *publisher) whole(ctx context.Context, at *remote, own *localCell) ([]asset, error) {
 	assets, err := p.listAssets(ctx, at)
 	if err != nil {
@@ -282,7 +288,7 @@ func (p *publisher) whole(ctx context.Context, at *remote, own *localCell) ([]as
 		case err != nil:
 			return nil, err
 		case what != skip:
-			return nil, fault.Errorf(fault.Remote, "%s was uploaded and is not there whole; somebody else changes this release: run the job again", u.Name)
+			return nil, fmt.Errorf("%w: %s was uploaded, and is not there whole any more", errMoved, u.Name)
 		}
 	}
 	return assets, nil
