@@ -52,7 +52,10 @@ func (p *publisher) generate(ctx context.Context, at *remote, cells []*Cell, lis
 			return nil, err
 		}
 	}
-	return catalogs, p.sums(ctx, at, cells)
+	if err := p.sums(ctx, at, cells); err != nil || at.Immutable {
+		return catalogs, err
+	}
+	return catalogs, p.settled(ctx, at, cells, catalogs)
 }
 
 // catalog uploads the catalog of one image. Nil: it has no box.
@@ -157,9 +160,40 @@ func (p *publisher) amis(ctx context.Context, at *remote, cells []*Cell, name st
 // sums uploads the checksums of all other assets, and of the files that lie
 // there in parts.
 func (p *publisher) sums(ctx context.Context, at *remote, cells []*Cell) error {
-	assets, err := p.listAssets(ctx, at)
+	assets, text, err := p.sumsNow(ctx, at, cells)
 	if err != nil {
 		return err
+	}
+	return p.put(ctx, at, sumsName, text, assets)
+}
+
+// settled looks once more at what was made from all cells, before it can be
+// published for good: two jobs that close at once may take an upload of the
+// other for one that broke off, and then the checksums lack what it made anew.
+func (p *publisher) settled(ctx context.Context, at *remote, cells []*Cell, catalogs []catalog) error {
+	assets, text, err := p.sumsNow(ctx, at, cells)
+	if err != nil {
+		return err
+	}
+	switch what, err := p.judge(ctx, fileOf(sumsName, text), find(assets, sumsName), true); {
+	case err != nil:
+		return err
+	case what != skip:
+		return fmt.Errorf("%w: %s does not list what is there now", errMoved, sumsName)
+	}
+	for _, c := range catalogs {
+		if there := find(assets, catalogAsset(c.image)); there == nil || !there.whole() {
+			return fmt.Errorf("%w: %s was there, and is not whole any more", errMoved, catalogAsset(c.image))
+		}
+	}
+	return nil
+}
+
+// sumsNow lists the assets, and says what their checksums are.
+func (p *publisher) sumsNow(ctx context.Context, at *remote, cells []*Cell) ([]asset, []byte, error) {
+	assets, err := p.listAssets(ctx, at)
+	if err != nil {
+		return nil, nil, err
 	}
 	digests := map[string]string{}
 	for _, c := range cells {
@@ -179,14 +213,14 @@ func (p *publisher) sums(ctx context.Context, at *remote, cells []*Cell) error {
 		}
 		if a.SHA256 == "" && digests[a.Name] == "" {
 			if a.SHA256, err = p.hub.digest(ctx, a); err != nil {
-				return err
+				return nil, nil, err
 			}
 		}
 		if a.SHA256 != "" {
 			digests[a.Name] = a.SHA256
 		}
 	}
-	return p.put(ctx, at, sumsName, sumsText(digests), assets)
+	return assets, sumsText(digests), nil
 }
 
 // sumsText is the format of sha256sum, which "sha256sum --check" reads.
