@@ -52,7 +52,7 @@ func (p *publisher) generate(ctx context.Context, at *remote, cells []*Cell, lis
 			return nil, err
 		}
 	}
-	if err := p.sums(ctx, at, cells); err != nil || at.Immutable {
+	if err := p.sums(ctx, at, cells, catalogs); err != nil || at.Immutable {
 		return catalogs, err
 	}
 	return catalogs, p.settled(ctx, at, cells, catalogs)
@@ -159,8 +159,8 @@ func (p *publisher) amis(ctx context.Context, at *remote, cells []*Cell, name st
 
 // sums uploads the checksums of all other assets, and of the files that lie
 // there in parts.
-func (p *publisher) sums(ctx context.Context, at *remote, cells []*Cell) error {
-	assets, text, err := p.sumsNow(ctx, at, cells)
+func (p *publisher) sums(ctx context.Context, at *remote, cells []*Cell, catalogs []catalog) error {
+	assets, text, err := p.sumsNow(ctx, at, cells, catalogs)
 	if err != nil {
 		return err
 	}
@@ -171,7 +171,7 @@ func (p *publisher) sums(ctx context.Context, at *remote, cells []*Cell) error {
 // published for good: two jobs that close at once may take an upload of the
 // other for one that broke off, and then the checksums lack what it made anew.
 func (p *publisher) settled(ctx context.Context, at *remote, cells []*Cell, catalogs []catalog) error {
-	assets, text, err := p.sumsNow(ctx, at, cells)
+	assets, text, err := p.sumsNow(ctx, at, cells, catalogs)
 	if err != nil {
 		return err
 	}
@@ -181,19 +181,20 @@ func (p *publisher) settled(ctx context.Context, at *remote, cells []*Cell, cata
 	case what != skip:
 		return fmt.Errorf("%w: %s does not list what is there now", errMoved, sumsName)
 	}
-	for _, c := range catalogs {
-		if there := find(assets, catalogAsset(c.image)); there == nil || !there.whole() {
-			return fmt.Errorf("%w: %s was there, and is not whole any more", errMoved, catalogAsset(c.image))
-		}
-	}
 	return nil
 }
 
-// sumsNow lists the assets, and says what their checksums are.
-func (p *publisher) sumsNow(ctx context.Context, at *remote, cells []*Cell) ([]asset, []byte, error) {
+// sumsNow lists the assets, and says what their checksums are. Checksums that
+// lack a catalog would be other ones than those of every other job.
+func (p *publisher) sumsNow(ctx context.Context, at *remote, cells []*Cell, catalogs []catalog) ([]asset, []byte, error) {
 	assets, err := p.listAssets(ctx, at)
 	if err != nil {
 		return nil, nil, err
+	}
+	for _, c := range catalogs {
+		if there := find(assets, catalogAsset(c.image)); (there == nil || !there.whole()) && !at.Immutable {
+			return nil, nil, fmt.Errorf("%w: %s was there, and is not whole any more", errMoved, catalogAsset(c.image))
+		}
 	}
 	digests := map[string]string{}
 	for _, c := range cells {

@@ -23,6 +23,10 @@ const maxAssets = 1000
 // repeats.
 const maxTries = 6
 
+// patience is how often in a row another job's upload is seen, with growing
+// pauses in between, before it counts as one that broke off.
+const patience = 3
+
 // action is what becomes of an asset.
 type action int
 
@@ -197,7 +201,12 @@ type rules struct {
 func (p *publisher) ensure(ctx context.Context, at *remote, want File, open opener, r rules) error {
 	var last error
 	var starter int64 // an upload that runs, or broke off: seen before
-	for try := range maxTries {
+	seen := 0         // how often in a row
+	tries := maxTries
+	if r.shared {
+		tries += 2 * patience
+	}
+	for try := range tries {
 		if try > 0 {
 			if err := p.Client.Pause(ctx, try, last); err != nil {
 				return errors.Join(err, last)
@@ -220,8 +229,12 @@ func (p *publisher) ensure(ctx context.Context, at *remote, want File, open open
 			return nil
 		case what == refuse:
 			return conflict(at, want, have)
-		case what == mend && r.shared && starter != have.ID:
-			starter, last = have.ID, fault.Errorf(fault.Remote, "%s: another upload of it does not end", want.Name)
+		case what == mend && r.shared && (starter != have.ID || seen < patience):
+			if starter != have.ID {
+				starter, seen = have.ID, 0
+			}
+			seen++
+			last = fault.Errorf(fault.Remote, "%s: another upload of it does not end", want.Name)
 			continue
 		case what == mend || what == replace:
 			if err := p.hub.DeleteAsset(ctx, have.ID); err != nil {
@@ -248,7 +261,7 @@ func (p *publisher) ensure(ctx context.Context, at *remote, want File, open open
 			return fmt.Errorf("upload %s: %w", want.Name, last)
 		}
 	}
-	return fmt.Errorf("upload %s, %d times: %w", want.Name, maxTries, last)
+	return fmt.Errorf("upload %s, %d times: %w", want.Name, tries, last)
 }
 
 // note records what happened to an asset.
