@@ -3,11 +3,9 @@ package build
 import (
 	"cmp"
 	"context"
-	"fmt"
 	"os"
 	"path/filepath"
 	"runtime"
-	"strings"
 
 	"golang.org/x/sync/errgroup"
 
@@ -80,26 +78,10 @@ func (b *builder) guests(accel vm.Accel) int {
 	for _, p := range b.packed {
 		largest = max(largest, p.hardware.Memory)
 	}
-	if free := availableMemory(); free > 0 {
+	if free := vm.AvailableMemory(); free > 0 {
 		n = min(n, int(free/(largest+guestOverhead)))
 	}
 	return max(n, 1)
-}
-
-// availableMemory is MemAvailable of proc_meminfo(5), or zero if the kernel
-// does not say.
-func availableMemory() size.Bytes {
-	text, err := os.ReadFile("/proc/meminfo")
-	if err != nil {
-		return 0
-	}
-	for line := range strings.Lines(string(text)) {
-		var kibibytes int64
-		if n, _ := fmt.Sscanf(line, "MemAvailable: %d kB", &kibibytes); n == 1 {
-			return size.Bytes(kibibytes) * size.KiB
-		}
-	}
-	return 0
 }
 
 // tests are the template's test steps as they run in the booted machine.

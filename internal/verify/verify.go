@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/org/imagebuild-action/internal/artifact"
+	"github.com/org/imagebuild-action/internal/entry"
 	"github.com/org/imagebuild-action/internal/fault"
 	"github.com/org/imagebuild-action/internal/guest"
 	"github.com/org/imagebuild-action/internal/report"
@@ -125,7 +126,7 @@ type boot struct {
 	artifact *artifact.Artifact
 	disk     artifact.Disk
 	config   vm.Config
-	entry    entry
+	entry    entry.Way
 	uuid     string
 	result   *Result
 }
@@ -155,28 +156,31 @@ func (b *boot) unpack(ctx context.Context) error {
 // configure decides on the machine and on the way in.
 func (b *boot) configure(ctx context.Context) error {
 	hardware, substitutions := vm.Emulated(override(b.artifact.Hardware, b.request.Hardware))
-	hardware, note := fit(hardware, availableMemory())
+	hardware, note := vm.Fit(hardware, vm.AvailableMemory())
 	if note != "" {
 		b.task.Warn("%s", note)
 	}
 	b.result.Hardware, b.result.Substitutions = hardware, substitutions
 	var err error
-	if b.uuid, err = newUUID(); err != nil {
+	if b.uuid, err = vm.NewUUID(); err != nil {
 		return err
 	}
 	if b.entry, err = b.request.Access.resolve(ctx, b.artifact, b.dir); err != nil {
 		return err
 	}
-	b.result.Access = b.entry.how
+	b.result.Access = b.entry.How
 	b.config = vm.Config{
 		Hardware:   hardware,
-		Disks:      append([]vm.Disk{{Path: b.disk.Path, Format: b.disk.Format, Snapshot: true}}, b.entry.disks...),
+		Disks:      []vm.Disk{{Path: b.disk.Path, Format: b.disk.Format, Snapshot: true}},
 		Accel:      b.request.Accel,
-		OEMStrings: b.entry.oemStrings,
+		OEMStrings: b.entry.OEMStrings,
 		UUID:       b.uuid,
 		Restrict:   !b.request.Network,
 		Dir:        b.dir,
 		SerialLog:  filepath.Join(b.dir, "serial.log"),
+	}
+	if iso := b.entry.SeedISO; iso != "" {
+		b.config.Disks = append(b.config.Disks, vm.Disk{Path: iso, Format: "raw", CDROM: true})
 	}
 	if b.request.Console {
 		b.config.OnSerial = b.task.Line

@@ -1,6 +1,7 @@
 package vm
 
 import (
+	"cmp"
 	"fmt"
 	"strconv"
 	"strings"
@@ -36,9 +37,9 @@ func Argv(config Config) ([]string, error) {
 	// that does not boot is seen at once; the screen stays.
 	a.add("-machine", "pc,dump-guest-core=off,graphics=off")
 	if c.Accel == KVM {
-		a.add("-accel", "kvm", "-cpu", "host")
+		a.add("-accel", "kvm", "-cpu", cmp.Or(c.CPU, "host"))
 	} else {
-		a.add("-accel", "tcg,thread=multi,tb-size="+strconv.Itoa(translationCacheSize), "-cpu", "max")
+		a.add("-accel", "tcg,thread=multi,tb-size="+strconv.Itoa(translationCacheSize), "-cpu", cmp.Or(c.CPU, "max"))
 	}
 	a.add("-smp", strconv.Itoa(c.Hardware.CPUs))
 	a.add("-m", strconv.FormatInt(int64((c.Hardware.Memory+size.MiB-1)/size.MiB), 10)+"M")
@@ -63,6 +64,9 @@ func Argv(config Config) ([]string, error) {
 	for _, each := range c.OEMStrings {
 		a.add("-smbios", "type=11,value="+escape(each))
 	}
+	if c.Incoming {
+		a.add("-incoming", "defer")
+	}
 	return append(a, c.Extra...), nil
 }
 
@@ -73,7 +77,7 @@ func (a *arguments) add(args ...string) { *a = append(*a, args...) }
 func (a *arguments) disks(c Config) error {
 	optical := 0
 	for i, d := range c.Disks {
-		id := "disk" + strconv.Itoa(i)
+		id := diskID(i)
 		// Nothing that QEMU writes here must survive a power failure of the
 		// host's, and a guest that syncs is slowed down to no purpose.
 		drive := "if=none,id=" + id + ",format=" + d.Format + ",cache=unsafe,discard=unmap"
@@ -97,6 +101,9 @@ func (a *arguments) disks(c Config) error {
 	}
 	return nil
 }
+
+// diskID is what QEMU calls the disk of that index.
+func diskID(index int) string { return "disk" + strconv.Itoa(index) }
 
 func (a *arguments) device(controller target.Controller, id string, index int) error {
 	boot := ",bootindex=" + strconv.Itoa(index+1)

@@ -10,7 +10,7 @@
 //
 // It refuses to guess: hardware that QEMU does not emulate is replaced only by
 // Emulated, which says what stands for what. It has no display, no sound, no
-// migration, no snapshots by name, and x86-64 guests only.
+// migration to other hosts, no snapshots by name, and x86-64 guests only.
 package vm
 
 import (
@@ -55,6 +55,8 @@ type Config struct {
 	Accel        Accel           // empty means Auto
 	OEMStrings   []string        // SMBIOS type 11, as systemd's credentials
 	UUID         string          // of the machine, as the guest's firmware tables show it
+	CPU          string          // model by QEMU's name; empty means the host's under KVM, and everything that TCG knows
+	Incoming     bool            // started empty, to be filled by LoadState
 	Restrict     bool            // the guest reaches nothing; the forwarded port still works
 	NoNetwork    bool            // no network card at all
 	Extra        []string        // further arguments for QEMU

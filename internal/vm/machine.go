@@ -32,6 +32,8 @@ type Machine struct {
 	sshAddr string
 	cancel  context.CancelFunc
 	done    chan struct{}
+	// migration receives the states of a transfer of the machine's state.
+	migration chan string
 
 	mu     sync.Mutex
 	reason string // of QEMU's SHUTDOWN event
@@ -79,7 +81,7 @@ func Start(ctx context.Context, config Config) (_ *Machine, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	m := &Machine{
 		Accel: accel, AccelReason: reason,
-		argv: argv, serial: console, stderr: &run.Tail{}, cancel: cancel, done: make(chan struct{}),
+		argv: argv, serial: console, stderr: &run.Tail{}, cancel: cancel, done: make(chan struct{}), migration: make(chan string, 16),
 	}
 	m.process, err = run.Start(ctx, run.Spec{
 		Argv: append(argv[:len(argv):len(argv)], "-chardev", "socket,id=qmp,fd=3", "-mon", "chardev=qmp,mode=control"),
@@ -180,6 +182,9 @@ func forwardedAddr(table string) (string, error) {
 }
 
 func (m *Machine) event(name string, data json.RawMessage) {
+	if name == "MIGRATION" {
+		m.noteMigration(data)
+	}
 	if name != "SHUTDOWN" {
 		return
 	}

@@ -7,7 +7,9 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -126,6 +128,11 @@ func (q *qmp) close() error {
 
 // execute sends one command and waits for its answer.
 func (q *qmp) execute(ctx context.Context, command string, arguments any) (json.RawMessage, error) {
+	return q.executeWith(ctx, command, arguments, nil)
+}
+
+// executeWith sends an open file along with the command, if file is not nil.
+func (q *qmp) executeWith(ctx context.Context, command string, arguments any, file *os.File) (json.RawMessage, error) {
 	ctx, cancel := context.WithTimeout(ctx, qmpTimeout)
 	defer cancel()
 	waiter := make(chan qmpAnswer, 1)
@@ -150,7 +157,7 @@ func (q *qmp) execute(ctx context.Context, command string, arguments any) (json.
 	}
 	deadline, _ := ctx.Deadline()
 	_ = q.conn.SetWriteDeadline(deadline)
-	if _, err := q.conn.Write(append(line, '\n')); err != nil {
+	if err := q.send(append(line, '\n'), file); err != nil {
 		return nil, fmt.Errorf("qmp %s: %w", command, err)
 	}
 	select {
@@ -166,4 +173,21 @@ func (q *qmp) execute(ctx context.Context, command string, arguments any) (json.
 	case <-ctx.Done():
 		return nil, endedError(ctx, "qmp "+command)
 	}
+}
+
+// send writes one line, and with it a descriptor (unix(7), SCM_RIGHTS).
+func (q *qmp) send(line []byte, file *os.File) error {
+	if file == nil {
+		_, err := q.conn.Write(line)
+		return err
+	}
+	conn, ok := q.conn.(*net.UnixConn)
+	if !ok {
+		return fmt.Errorf("a descriptor cannot be sent through %T", q.conn)
+	}
+	n, _, err := conn.WriteMsgUnix(line, syscall.UnixRights(int(file.Fd())), nil)
+	if err == nil && n < len(line) {
+		err = io.ErrShortWrite
+	}
+	return err
 }

@@ -43,7 +43,9 @@ func refused(format string, args ...any) error {
 
 // Open reads the header and the L1 table of a file of sizeBytes. Its errors
 // are of kind Input.
-func Open(r io.ReaderAt, sizeBytes int64) (*Reader, error) {
+func Open(r io.ReaderAt, sizeBytes int64) (*Reader, error) { return open(r, sizeBytes, false) }
+
+func open(r io.ReaderAt, sizeBytes int64, overlay bool) (*Reader, error) {
 	d := &Reader{
 		file: r, size: sizeBytes,
 		tables: fifo.New[[]uint64](cachedTables),
@@ -60,7 +62,7 @@ func Open(r io.ReaderAt, sizeBytes int64) (*Reader, error) {
 		return nil, damaged(sizeBytes, "the file ends within its header")
 	}
 	d.header = decodeHeader(first)
-	if err := d.header.check(sizeBytes); err != nil {
+	if err := d.header.check(sizeBytes, overlay); err != nil {
 		return nil, err
 	}
 	d.cluster = 1 << d.header.clusterBits
@@ -68,12 +70,12 @@ func Open(r io.ReaderAt, sizeBytes int64) (*Reader, error) {
 	return d, d.readL1()
 }
 
-func (h *header) check(sizeBytes int64) error {
+func (h *header) check(sizeBytes int64, overlay bool) error {
 	known := uint64(incompatDirty | incompatCorrupt | incompatDataFile | incompatCompression | incompatExtendedL2)
 	switch {
 	case h.version != 2 && h.version != 3:
 		return refused("version %d is not read; only 2 and 3", h.version)
-	case h.backingOffset != 0 || h.backingSize != 0:
+	case !overlay && (h.backingOffset != 0 || h.backingSize != 0):
 		return refused("the image has a backing file, which is not opened; make it complete with qemu-img convert")
 	case h.crypt != 0:
 		return refused("the image is encrypted; decrypt it with qemu-img convert")

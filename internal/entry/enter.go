@@ -1,0 +1,61 @@
+package entry
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/org/imagebuild-action/internal/fault"
+	"github.com/org/imagebuild-action/internal/ssh"
+)
+
+// Door is where the guest is waited for.
+type Door struct {
+	Addr    string        // of its ssh server, as we reach it: host:port
+	UUID    string        // that the machine was given
+	Timeout time.Duration // until a command has run in it
+}
+
+// Seen is what the guest told when it was entered.
+type Seen struct {
+	Kernel  string
+	Seconds float64 // from the call to the first command's end
+}
+
+// Enter waits for the guest's ssh server and makes sure of whom it talks to.
+// ctx ends with the machine. The server that runs keeps what it has read of
+// our configuration, so the caller may run CleanUp at once.
+func (w Way) Enter(ctx context.Context, door Door) (*ssh.Client, Seen, error) {
+	started := time.Now()
+	ctx, cancel := context.WithTimeoutCause(ctx, door.Timeout,
+		fmt.Errorf("the guest could not be entered within %s; %s", door.Timeout, w.Remedy))
+	defer cancel()
+	client, err := ssh.Dial(ctx, ssh.Config{Addr: door.Addr, User: w.User, Signers: w.Keys})
+	if err != nil {
+		if errors.Is(err, ssh.ErrAuth) {
+			err = fmt.Errorf("%w; %s", err, w.Remedy)
+		}
+		return nil, Seen{}, fault.Wrap(fault.Guest, err)
+	}
+	seen, err := w.identify(ctx, client, door.UUID)
+	if err != nil {
+		return nil, Seen{}, errors.Join(err, client.Close())
+	}
+	seen.Seconds = time.Since(started).Seconds()
+	return client, seen, nil
+}
+
+// identify compares the guest's idea of its machine with ours.
+func (w Way) identify(ctx context.Context, client *ssh.Client, want string) (seen Seen, err error) {
+	uuid, err := client.Output(ctx, "cat", "/sys/class/dmi/id/product_uuid")
+	if err != nil {
+		return seen, fmt.Errorf("first command in the guest: %w; %s", err, w.Remedy)
+	}
+	if !strings.EqualFold(uuid, want) {
+		return seen, fault.Errorf(fault.Guest, "this is not the machine that was started: its UUID is %q, not %s", uuid, want)
+	}
+	seen.Kernel, err = client.Output(ctx, "uname", "-r")
+	return seen, err
+}
