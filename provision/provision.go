@@ -41,6 +41,14 @@ type Job struct {
 	Env []string
 	// Output takes what the guest prints.
 	Output io.Writer
+	// Note shows a fact worth keeping; nil discards it.
+	Note func(format string, args ...any)
+}
+
+func (j Job) note(format string, args ...any) {
+	if j.Note != nil {
+		j.Note(format, args...)
+	}
 }
 
 // Abs is the host's path of a file that the template names.
@@ -56,6 +64,7 @@ func Kinds() []template.Kind {
 	return []template.Kind{
 		{Name: "shell", Doc: "Runs a script in the image.", New: func() any { return &Shell{} }, Test: true},
 		{Name: "file", Doc: "Puts a file or a folder into the image.", New: func() any { return &File{} }},
+		{Name: "reboot", Doc: "Restarts the guest and waits until it is back; does nothing with engine: chroot.", New: func() any { return &Reboot{} }},
 	}
 }
 

@@ -145,7 +145,7 @@ func (s Step) try(ctx context.Context, g guest.Guest, task report.Task) (tail []
 	tryCtx, cancel := context.WithTimeoutCause(ctx, limit, errTimeout)
 	defer cancel()
 	out := newOutput(task)
-	err = s.Provisioner.Apply(tryCtx, g, Job{Dir: s.Dir, Env: s.Env, Output: out})
+	err = s.Provisioner.Apply(tryCtx, g, Job{Dir: s.Dir, Env: s.Env, Output: out, Note: task.Note})
 	out.Close()
 	if err != nil && ctx.Err() == nil && errors.Is(context.Cause(tryCtx), errTimeout) {
 		err = fmt.Errorf("%w after %s; raise the step's timeout if it needs longer", errTimeout, limit)

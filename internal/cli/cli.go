@@ -18,6 +18,7 @@ import (
 	"github.com/org/imagebuild-action/internal/fault"
 	"github.com/org/imagebuild-action/internal/redact"
 	"github.com/org/imagebuild-action/internal/report"
+	"github.com/org/imagebuild-action/internal/run"
 )
 
 // Process is what the operating system gives to a program.
@@ -163,7 +164,7 @@ func (a *app) printError(err error) {
 	if a.coloured() {
 		prefix = "\x1b[31mimagebuild:\x1b[0m "
 	}
-	text := a.secrets.String(err.Error())
+	text := run.Printable(a.secrets.String(err.Error())) // it may quote a guest
 	var list fault.List
 	if errors.As(err, &list) {
 		fmt.Fprintf(a.Stderr, "%s\n%s%s in the template\n", text, prefix, count(len(list), "fault"))

@@ -28,17 +28,18 @@ func (t *Tail) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// String returns what was kept, trimmed.
+// String returns what was kept, trimmed and Printable.
 func (t *Tail) String() string {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return strings.TrimSpace(strings.ToValidUTF8(string(t.buf), "�"))
+	return strings.TrimSpace(Printable(string(t.buf)))
 }
 
 // MaxLine is where LineWriter breaks a line that does not end.
 const MaxLine = 16 << 10
 
-// LineWriter calls fn for every line written to it, without the newline.
+// LineWriter calls fn for every line written to it, Printable and without the
+// newline.
 // Memory is bounded by MaxLine, whatever is written. Close flushes the last
 // line. It is safe for concurrent use.
 func LineWriter(fn func(line string)) io.WriteCloser { return &lineWriter{fn: fn} }
@@ -82,7 +83,7 @@ func (w *lineWriter) Close() error {
 }
 
 func (w *lineWriter) flush() {
-	w.fn(strings.ToValidUTF8(strings.TrimRight(string(w.buf), "\r"), "�"))
+	w.fn(Printable(strings.TrimRight(string(w.buf), "\r")))
 	w.buf = w.buf[:0]
 }
 

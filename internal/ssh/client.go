@@ -9,6 +9,11 @@
 // recorded at the first connection, because a new machine has a new one. It
 // refuses password prompts, agents, forwarding of any kind, and servers whose
 // banner does not end.
+//
+// The server is the guest, and so hostile: what it sends is bounded in memory,
+// its words are printable before they are in an error, its file names are
+// never used, and a call ends with its context even if the server never
+// answers.
 package ssh
 
 import (
@@ -54,6 +59,8 @@ type Client struct {
 	hostKey ssh.PublicKey
 	stop    context.CancelFunc
 	alive   sync.WaitGroup
+
+	transfers transfers
 }
 
 const (
@@ -154,6 +161,7 @@ func attempt(ctx context.Context, config Config, last *error) (*Client, error) {
 	conn, channels, requests, err := ssh.NewClientConn(limited, config.Addr, clientConfig)
 	if err != nil {
 		_ = raw.Close()
+		err = foreign(err)
 		if ctx.Err() != nil {
 			err = fmt.Errorf("no answer within %s (%w)", config.AttemptTimeout, err)
 		}

@@ -18,6 +18,7 @@ import (
 
 	"github.com/org/imagebuild-action/internal/fault"
 	"github.com/org/imagebuild-action/internal/guest"
+	"github.com/org/imagebuild-action/internal/testkit"
 )
 
 func key(t *testing.T) (ssh.Signer, string) {
@@ -39,15 +40,24 @@ func dial(t *testing.T, addr, user string, signer ssh.Signer) *Client {
 	return client
 }
 
-// servers runs a test against both servers.
+func newServer(t *testing.T, authorized ssh.Signer) *testkit.SSHServer {
+	t.Helper()
+	return testkit.NewSSHServer(t, testkit.SSHOptions{Authorized: authorized.PublicKey()})
+}
+
+// servers runs a test against all kinds of servers.
 func servers(t *testing.T, test func(t *testing.T, c *Client)) {
 	t.Run("in process", func(t *testing.T) {
 		signer, _ := key(t)
-		test(t, dial(t, newServer(t, signer.PublicKey()).addr, "root", signer))
+		test(t, dial(t, newServer(t, signer).Addr, "root", signer))
 	})
 	t.Run("openssh", func(t *testing.T) {
 		signer, line := key(t)
-		test(t, dial(t, sshd(t, line), "root", signer))
+		test(t, dial(t, testkit.OpenSSH(t, line, "Subsystem sftp internal-sftp"), "root", signer))
+	})
+	t.Run("openssh without sftp", func(t *testing.T) {
+		signer, line := key(t)
+		test(t, dial(t, testkit.OpenSSH(t, line), "root", signer))
 	})
 }
 
@@ -167,13 +177,13 @@ func TestCancelKillsWhatTheCommandStarted(t *testing.T) {
 
 func TestSudo(t *testing.T) {
 	signer, _ := key(t)
-	s := newServer(t, signer.PublicKey())
-	c := dial(t, s.addr, "vagrant", signer)
+	s := newServer(t, signer)
+	c := dial(t, s.Addr, "vagrant", signer)
 	if err := c.Run(t.Context(), guest.Command{Argv: []string{"true"}}); err != nil {
 		t.Fatal(err)
 	}
-	if !strings.HasPrefix(s.lines[0], "exec sudo -n -- sh -c ") {
-		t.Errorf("ran %q", s.lines[0])
+	if !strings.HasPrefix(s.Lines()[0], "exec sudo -n -- sh -c ") {
+		t.Errorf("ran %q", s.Lines()[0])
 	}
 }
 
@@ -204,8 +214,8 @@ func TestHostileServers(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			listener := listen(t)
-			go accept(listener, serve)
+			listener := testkit.Listen(t)
+			go testkit.Accept(listener, serve)
 			ctx, cancel := context.WithTimeout(t.Context(), 700*time.Millisecond)
 			defer cancel()
 			_, err := Dial(ctx, Config{Addr: listener.Addr().String(), User: "root", Signers: []ssh.Signer{signer}, AttemptTimeout: 200 * time.Millisecond})
@@ -219,16 +229,16 @@ func TestHostileServers(t *testing.T) {
 func TestRefusedAndOtherHostKey(t *testing.T) {
 	mine, _ := key(t)
 	other, _ := key(t)
-	s := newServer(t, mine.PublicKey())
-	_, err := Dial(t.Context(), Config{Addr: s.addr, User: "root", Signers: []ssh.Signer{mine}, HostKey: other.PublicKey()})
+	s := newServer(t, mine)
+	_, err := Dial(t.Context(), Config{Addr: s.Addr, User: "root", Signers: []ssh.Signer{mine}, HostKey: other.PublicKey()})
 	if !errors.Is(err, errHostKey) || fault.KindOf(err) != fault.Guest {
 		t.Errorf("wrong host key: %v", err)
 	}
-	c, err := Dial(t.Context(), Config{Addr: s.addr, User: "root", Signers: []ssh.Signer{mine}, HostKey: s.key.PublicKey()})
+	c, err := Dial(t.Context(), Config{Addr: s.Addr, User: "root", Signers: []ssh.Signer{mine}, HostKey: s.HostKey})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if string(c.HostKey().Marshal()) != string(s.key.PublicKey().Marshal()) {
+	if string(c.HostKey().Marshal()) != string(s.HostKey.Marshal()) {
 		t.Error("another host key was recorded")
 	}
 	if err := c.Close(); err != nil {
@@ -242,7 +252,7 @@ func TestRefusedAndOtherHostKey(t *testing.T) {
 // A service that a command leaves behind holds its output open.
 func TestDaemonDoesNotHoldTheCommand(t *testing.T) {
 	signer, line := key(t)
-	c := dial(t, sshd(t, line), "root", signer)
+	c := dial(t, testkit.OpenSSH(t, line), "root", signer)
 	var out bytes.Buffer
 	if err := c.Run(t.Context(), guest.Command{Argv: []string{"sh", "-c", "sleep 60 & echo $!"}, Stdout: &out}); err != nil {
 		t.Fatal(err)
@@ -254,7 +264,7 @@ func TestDaemonDoesNotHoldTheCommand(t *testing.T) {
 
 func TestOutputThatCannotBeWritten(t *testing.T) {
 	signer, _ := key(t)
-	c := dial(t, newServer(t, signer.PublicKey()).addr, "root", signer)
+	c := dial(t, newServer(t, signer).Addr, "root", signer)
 	r, w := io.Pipe()
 	broken := errors.New("broken")
 	_ = r.CloseWithError(broken)

@@ -157,10 +157,6 @@ func signalName(name string) string {
 	return strings.ToLower(name)
 }
 
-func lost(err error) error {
-	return fault.Wrap(fault.Guest, fmt.Errorf("ssh session: %w", err))
-}
-
 // output is where a command's streams go until the call returns: one at a time,
 // as both may have the same writer, and nothing after the end.
 type output struct {
