@@ -107,9 +107,7 @@ func (b *builder) leave(cause error) error {
 	var errs []error
 	keep := cause != nil && b.KeepOnError
 	for _, t := range b.trees {
-		if t.root != nil {
-			errs = append(errs, letGo(t.root, keep))
-		}
+		errs = append(errs, t.letGo(keep))
 	}
 	errs = append(errs, letGo(b.work, keep))
 	if keep {

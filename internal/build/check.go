@@ -33,10 +33,9 @@ func (b *builder) check(ctx context.Context, task report.Task) error {
 			errs = append(errs, err)
 		}
 	}
+	machine := b.Until == StageVerify
 	for _, t := range b.trees {
-		if t.plan.Engine != template.Chroot {
-			add(fault.Errorf(fault.Input, "engine: %s is not available yet; use engine: chroot", t.plan.Engine))
-		}
+		machine = machine || t.plan.Engine == template.VM
 		if t.plan.Arch != "amd64" {
 			add(fault.Errorf(fault.Input, "arch: %s is not available yet; use amd64", t.plan.Arch))
 			continue
@@ -73,12 +72,12 @@ func (b *builder) check(ctx context.Context, task report.Task) error {
 	for _, dir := range []string{b.Output, b.CacheDir} {
 		add(enoughSpace(dir))
 	}
-	if b.Until == StageVerify {
+	if machine {
 		add(vm.Check(ctx, uefi))
 		accel, reason, err := vm.ChooseAccel(cmp.Or(b.Accel, vm.Auto))
 		add(err)
 		if err == nil {
-			task.Note("images will be booted with %s: %s", accel, reason)
+			task.Note("machines will run under %s: %s", accel, reason)
 		}
 	}
 	return errors.Join(errs...)

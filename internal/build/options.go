@@ -36,14 +36,17 @@ type Options struct {
 	Secrets   *redact.Set
 	Generator string // program and version, for the records
 
-	Output      string     // folder for the results, absolute
-	CacheDir    string     // absolute
-	CacheLimit  size.Bytes // least recently used entries above this go
-	NoCache     bool       // neither read nor write checkpoints
-	Until       Stage      // last stage to run
-	KeepOnError bool       // leave the work folder of a failed build
-	Accel       vm.Accel   // for the boots; empty means vm.Auto
-	Report      report.Reporter
+	Output     string     // folder for the results, absolute
+	CacheDir   string     // absolute
+	CacheLimit size.Bytes // least recently used entries above this go
+	NoCache    bool       // neither read nor write checkpoints
+	// LiveCheckpoints keeps the machine of engine vm, memory and all, after each
+	// step, so that the next build goes on without a boot.
+	LiveCheckpoints bool
+	Until           Stage    // last stage to run
+	KeepOnError     bool     // leave the work folder of a failed build
+	Accel           vm.Accel // for the boots; empty means vm.Auto
+	Report          report.Reporter
 }
 
 // DefaultTemplate is the file that a template is looked for in.

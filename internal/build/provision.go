@@ -15,6 +15,7 @@ import (
 	"github.com/org/imagebuild-action/internal/chroot"
 	"github.com/org/imagebuild-action/internal/report"
 	"github.com/org/imagebuild-action/internal/run"
+	"github.com/org/imagebuild-action/internal/template"
 	"github.com/org/imagebuild-action/internal/tree"
 	"github.com/org/imagebuild-action/provision"
 )
@@ -46,7 +47,11 @@ func (b *builder) newRoot(t *builtTree) (err error) {
 // provision brings every tree to the state after its last step.
 func (b *builder) provision(ctx context.Context, task report.Task) error {
 	for _, t := range b.trees {
-		if err := b.provisionTree(ctx, t, task); err != nil {
+		provision := b.provisionTree
+		if t.plan.Engine == template.VM {
+			provision = b.provisionMachine
+		}
+		if err := provision(ctx, t, task); err != nil {
 			return err
 		}
 	}
@@ -63,10 +68,11 @@ func (b *builder) provisionTree(ctx context.Context, t *builtTree, task report.T
 		task.Note("%s: from the cache", name)
 		t.result.Steps = append(t.result.Steps, StepResult{Name: name, Cached: true})
 	}
+	dir := filepath.Join(t.root.Path, rootDir)
+	t.content = tree.Dir(dir)
 	if done == len(t.plan.Steps) {
 		return nil
 	}
-	dir := filepath.Join(t.root.Path, rootDir)
 	inside, err := chroot.Open(ctx, chroot.Options{Root: dir, Epoch: t.epoch})
 	if err != nil {
 		return err

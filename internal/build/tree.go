@@ -2,6 +2,8 @@ package build
 
 import (
 	"context"
+	"errors"
+	"io"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -26,6 +28,9 @@ type builtTree struct {
 	sourceKey string
 	epoch     time.Time    // of the newest file in the image
 	root      *run.WorkDir // the root filesystem while it is being made
+	content   image.Tree   // the root filesystem after the last step, until it is sealed
+	traces    []string     // paths in content that only let us in
+	closers   []io.Closer  // what content is read from
 	sealed    image.Tree   // the canonical tar
 	result    TreeResult
 
@@ -56,7 +61,7 @@ func (b *builder) seal(ctx context.Context, task report.Task) error {
 }
 
 func (b *builder) sealTree(ctx context.Context, t *builtTree, path, suffix string, task report.Task) error {
-	sealed, summary, err := seal.Tree(ctx, tree.Dir(filepath.Join(t.root.Path, rootDir)), seal.Options{Epoch: t.epoch})
+	sealed, summary, err := seal.Tree(ctx, t.content, seal.Options{Epoch: t.epoch})
 	if err != nil {
 		return err
 	}
@@ -100,10 +105,8 @@ func (b *builder) sealTree(ctx context.Context, t *builtTree, path, suffix strin
 	for _, lack := range lacks {
 		task.Warn("%s", lack)
 	}
-	// The directory is worth gigabytes, and nothing reads it any more.
-	root := t.root
-	t.root = nil
-	if err := root.Remove(); err != nil {
+	// The folder is worth gigabytes, and nothing reads it any more.
+	if err := t.letGo(false); err != nil {
 		return err
 	}
 	t.result.ID, t.result.SHA256, t.result.Entries, t.result.SizeBytes = t.plan.ID, digest.SHA256, digest.Entries, int64(digest.Bytes)
@@ -111,6 +114,20 @@ func (b *builder) sealTree(ctx context.Context, t *builtTree, path, suffix strin
 	t.result.Manifest = b.plan.Name + "-" + b.plan.Version + suffix + manifest.Extension
 	task.Note("tree sha256:%.12s, %d entries, %s, %d sealed", digest.SHA256, digest.Entries, digest.Bytes.Human(), len(summary))
 	return b.writeManifest(ctx, t)
+}
+
+// letGo ends the root filesystem's life, or leaves its folder for somebody to
+// look at.
+func (t *builtTree) letGo(keep bool) error {
+	var errs []error
+	for _, each := range t.closers {
+		errs = append(errs, each.Close())
+	}
+	if t.root != nil {
+		errs = append(errs, letGo(t.root, keep))
+	}
+	t.content, t.closers, t.root = nil, nil, nil
+	return errors.Join(errs...)
 }
 
 func (b *builder) writeManifest(ctx context.Context, t *builtTree) error {

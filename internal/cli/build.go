@@ -18,7 +18,7 @@ func (a *app) buildCommand() *cobra.Command {
 	var in inputs
 	var output, cacheDir, until, onError string
 	var cacheLimit string
-	var noCache, asJSON bool
+	var noCache, live, asJSON bool
 	var from workflowFlags
 	c := &cobra.Command{
 		Use:   "build [TEMPLATE]",
@@ -80,7 +80,7 @@ the command fails in the end.`,
 				return fault.Errorf(fault.Input, "--on-error %q: want clean or keep", onError)
 			}
 			options.KeepOnError = onError == "keep"
-			options.NoCache = noCache
+			options.NoCache, options.LiveCheckpoints = noCache, live
 			if from.path != "" {
 				return a.buildWorkflow(c.Context(), options, from, output, asJSON)
 			}
@@ -106,6 +106,7 @@ the command fails in the end.`,
 	f.StringVar(&cacheDir, "cache-dir", "", "folder for downloads and checkpoints (default: $IMAGEBUILD_CACHE, else ~/.cache/imagebuild)")
 	f.StringVar(&cacheLimit, "cache-limit", build.DefaultCacheLimit.String(), "drop the least recently used checkpoints above this")
 	f.BoolVar(&noCache, "no-cache", false, "build from scratch; downloaded packages are still used")
+	f.BoolVar(&live, "live-checkpoints", false, "with engine vm, keep the running machine after each step too, to go on without a boot; takes some 300 MB each")
 	f.StringVar(&until, "until", string(build.StageVerify), "stop after this stage: provision, pack or verify")
 	f.StringVar(&onError, "on-error", "clean", "what to do with the work folder of a failed build: clean or keep")
 	f.BoolVar(&asJSON, "json", false, "print the result as JSON")

@@ -24,6 +24,7 @@ type Way struct {
 	How        string // in a few words, for people
 	User       string // an account that is root, or may use sudo without a password
 	Keys       []gossh.Signer
+	Seed       []byte   // of the one key, if it was made for this machine
 	OEMStrings []string // SMBIOS type 11, for the machine
 	SeedISO    string   // file of an optical disk for the machine; empty means none
 	CleanUp    []string // a command that removes our traces from the running guest
@@ -82,7 +83,17 @@ MaxSessions 10
 // starts. The image itself needs nothing for it. See
 // systemd.system-credentials(7).
 func Credentials() (Way, error) {
-	signer, line, err := ssh.NewKey()
+	seed, err := ssh.NewSeed()
+	if err != nil {
+		return Way{}, err
+	}
+	return CredentialsFor(seed)
+}
+
+// CredentialsFor is Credentials with the key that the seed stands for: the way
+// into a machine that goes on from a saved state.
+func CredentialsFor(seed []byte) (Way, error) {
+	signer, line, err := ssh.SeedKey(seed)
 	if err != nil {
 		return Way{}, err
 	}
@@ -93,7 +104,7 @@ func Credentials() (Way, error) {
 		"f+~ " + sshdDropIn + " 0600 root root - " + encode([]byte(sshdConfig)),
 	}, "\n") + "\n"
 	return Way{
-		How: "a key for this boot, through systemd credentials", User: "root", Keys: []gossh.Signer{signer},
+		How: "a key for this boot, through systemd credentials", User: "root", Keys: []gossh.Signer{signer}, Seed: seed,
 		OEMStrings: []string{
 			"io.systemd.credential.binary:tmpfiles.extra=" + encode([]byte(fragment)),
 			// Where the folder of drop-ins is not read, root's own file may be.

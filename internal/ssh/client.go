@@ -219,19 +219,34 @@ func (c *Client) Close() error {
 	return err
 }
 
-// NewKey makes a key for one machine's life: a signer, and its line for an
+// NewSeed is where a key for one machine's life comes from.
+func NewSeed() ([]byte, error) {
+	seed := make([]byte, ed25519.SeedSize)
+	_, err := rand.Read(seed)
+	return seed, err
+}
+
+// SeedKey is the key that a seed stands for: a signer, and its line for an
 // authorized_keys file.
-func NewKey() (ssh.Signer, string, error) {
-	_, private, err := ed25519.GenerateKey(rand.Reader)
-	if err != nil {
-		return nil, "", err
+func SeedKey(seed []byte) (ssh.Signer, string, error) {
+	if len(seed) != ed25519.SeedSize {
+		return nil, "", fmt.Errorf("a key's seed has %d bytes, not %d", ed25519.SeedSize, len(seed))
 	}
-	signer, err := ssh.NewSignerFromKey(private)
+	signer, err := ssh.NewSignerFromKey(ed25519.NewKeyFromSeed(seed))
 	if err != nil {
 		return nil, "", err
 	}
 	public := signer.PublicKey()
 	return signer, public.Type() + " " + base64.StdEncoding.EncodeToString(public.Marshal()) + " imagebuild\n", nil
+}
+
+// NewKey makes a key for one machine's life, as SeedKey returns it.
+func NewKey() (ssh.Signer, string, error) {
+	seed, err := NewSeed()
+	if err != nil {
+		return nil, "", err
+	}
+	return SeedKey(seed)
 }
 
 // ParseKey reads a private key file without a passphrase.

@@ -1,0 +1,120 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/org/imagebuild-action/internal/format/qcow2"
+	"github.com/org/imagebuild-action/internal/format/raw"
+	"github.com/org/imagebuild-action/internal/image"
+	"github.com/org/imagebuild-action/internal/run"
+)
+
+// Chain is a disk in parts: a raw base, and layers on top of it, each a qcow2
+// file with what one step changed. The files lie in one folder and name each
+// other relative to it, so a layer that comes out of a cache fits again.
+type Chain struct {
+	dir    string
+	layers int
+}
+
+// baseName is the raw disk below all layers.
+const baseName = "base.raw"
+
+// NewChain is a chain without layers in the folder dir, whose base is made by
+// the caller, at Base.
+func NewChain(dir string) *Chain { return &Chain{dir: dir} }
+
+// Base is where the raw disk lies.
+func (c *Chain) Base() string { return filepath.Join(c.dir, baseName) }
+
+// Layers is how many there are.
+func (c *Chain) Layers() int { return c.layers }
+
+// Layer is where layer n lies, counted from 1.
+func (c *Chain) Layer(n int) string { return filepath.Join(c.dir, layerName(n)) }
+
+func layerName(n int) string {
+	if n == 0 {
+		return baseName
+	}
+	return fmt.Sprintf("layer-%d.qcow2", n)
+}
+
+// Add counts the layer whose file was just put at Layer(Layers()+1).
+func (c *Chain) Add() { c.layers++ }
+
+// Forget drops all layers above n.
+func (c *Chain) Forget(n int) error {
+	var err error
+	for ; c.layers > n; c.layers-- {
+		err = errors.Join(err, os.Remove(c.Layer(c.layers)))
+	}
+	return run.Explain(err)
+}
+
+// Grow adds an empty layer, and returns its file.
+func (c *Chain) Grow(ctx context.Context) (string, error) {
+	format := "qcow2"
+	if c.layers == 0 {
+		format = "raw"
+	}
+	path := c.Layer(c.layers + 1)
+	err := run.Run(ctx, run.Spec{Dir: c.dir, Argv: []string{
+		"qemu-img", "create", "-q", "-f", "qcow2", "-b", layerName(c.layers), "-F", format, path,
+	}})
+	if err != nil {
+		return "", fmt.Errorf("make a layer of the disk: %w", err)
+	}
+	c.Add()
+	return path, nil
+}
+
+// Opened is a whole disk that can be read, until Close.
+type Opened struct {
+	image.Disk
+	files []*os.File
+	base  *raw.Disk
+}
+
+// Close closes the files.
+func (o *Opened) Close() error {
+	var errs []error
+	for _, f := range o.files {
+		errs = append(errs, f.Close())
+	}
+	return errors.Join(append(errs, o.base.Close())...)
+}
+
+// Open opens the disk as it is on top of all layers. No machine may be running
+// on it.
+func (c *Chain) Open() (_ *Opened, err error) {
+	base, err := raw.Open(c.Base())
+	if err != nil {
+		return nil, err
+	}
+	o := &Opened{Disk: base, base: base}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, o.Close())
+		}
+	}()
+	for n := 1; n <= c.layers; n++ {
+		f, err := os.Open(c.Layer(n))
+		if err != nil {
+			return nil, run.Explain(err)
+		}
+		o.files = append(o.files, f)
+		info, err := f.Stat()
+		if err != nil {
+			return nil, run.Explain(err)
+		}
+		if o.Disk, err = qcow2.OpenOverlay(f, info.Size(), o.Disk); err != nil {
+			return nil, fmt.Errorf("%s: %w", c.Layer(n), err)
+		}
+	}
+	return o, nil
+}

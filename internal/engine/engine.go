@@ -1,0 +1,227 @@
+// Package engine runs steps in a booted machine, over SSH, and keeps the disk
+// as it was after each of them.
+//
+//	chain := engine.NewChain(dir) // with a bootable disk at chain.Base()
+//	machine, err := engine.Boot(ctx, engine.Config{Chain: chain, Dir: dir, Epoch: epoch}, task)
+//	defer machine.Close(ctx)
+//	err = step.Do(ctx, machine, task)
+//	layer, err := machine.Checkpoint(ctx) // the file with what the step changed
+//	...
+//	err = machine.Shutdown(ctx)
+//	disk, err := chain.Open()
+//
+// A checkpoint is taken of a running guest whose file systems are frozen for
+// a moment, so what it holds is whole and needs no repair. A machine can be
+// made to go on from a saved state, memory and all, without a boot.
+//
+// A step sees the date and the environment that it would see in a chroot. It
+// refuses guests that it cannot enter by a key, and file systems are frozen
+// only where the guest has fsfreeze(8).
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/url"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/org/imagebuild-action/internal/entry"
+	"github.com/org/imagebuild-action/internal/fault"
+	"github.com/org/imagebuild-action/internal/guest"
+	"github.com/org/imagebuild-action/internal/report"
+	"github.com/org/imagebuild-action/internal/run"
+	"github.com/org/imagebuild-action/internal/ssh"
+	"github.com/org/imagebuild-action/internal/target"
+	"github.com/org/imagebuild-action/internal/vm"
+)
+
+// Config says what to boot.
+type Config struct {
+	Chain    *Chain
+	Dir      string          // for the machine's own files
+	Hardware target.Hardware // zero fields are filled in; see DefaultHardware
+	Accel    vm.Accel
+	Epoch    time.Time // what SOURCE_DATE_EPOCH says to the steps
+	// BootTimeout bounds the time to SSH, ShutdownTimeout the guest's end.
+	// Zero means the defaults.
+	BootTimeout     time.Duration
+	ShutdownTimeout time.Duration
+}
+
+// The defaults are for an emulated guest on a busy machine, where a boot takes
+// a minute.
+const (
+	DefaultBootTimeout     = 10 * time.Minute
+	DefaultShutdownTimeout = 3 * time.Minute
+)
+
+// DefaultHardware is what steps run on: fast devices that every Linux kernel
+// of the last ten years has drivers for.
+func DefaultHardware() target.Hardware {
+	return target.Hardware{
+		CPUs: vm.DefaultCPUs, Memory: vm.DefaultMemory, Firmware: target.BIOS, Controller: target.VirtioBlk, NIC: target.VirtioNet,
+	}
+}
+
+// Machine is a booted guest.
+type Machine struct {
+	config  Config
+	way     entry.Way
+	uuid    string
+	machine *vm.Machine
+	client  *ssh.Client
+	env     []string
+	seen    entry.Seen
+	serial  string
+}
+
+var (
+	_ guest.Guest    = (*Machine)(nil)
+	_ guest.Rebooter = (*Machine)(nil)
+)
+
+// Boot starts a machine on a new layer of the chain, and returns when commands
+// can be run in it.
+func Boot(ctx context.Context, config Config, task report.Task) (*Machine, error) {
+	m := newMachine(config)
+	var err error
+	if m.way, err = entry.Credentials(); err != nil {
+		return nil, err
+	}
+	if m.uuid, err = vm.NewUUID(); err != nil {
+		return nil, err
+	}
+	if _, err := config.Chain.Grow(ctx); err != nil {
+		return nil, err
+	}
+	if err := m.start(ctx, false); err != nil {
+		return nil, err
+	}
+	task.Note("booting under %s (%s)", strings.ToUpper(string(m.machine.Accel)), m.machine.AccelReason)
+	if err := m.enter(ctx); err != nil {
+		return nil, errors.Join(m.explain(ctx, err), m.Close(ctx))
+	}
+	task.Note("entered after %.0f s by %s, kernel %s", m.seen.Seconds, m.way.How, m.seen.Kernel)
+	return m, nil
+}
+
+func newMachine(config Config) *Machine {
+	if config.BootTimeout == 0 {
+		config.BootTimeout = DefaultBootTimeout
+	}
+	if config.ShutdownTimeout == 0 {
+		config.ShutdownTimeout = DefaultShutdownTimeout
+	}
+	if config.Hardware == (target.Hardware{}) {
+		config.Hardware = DefaultHardware()
+	}
+	return &Machine{config: config, env: environ(config.Epoch, run.Environ()), serial: filepath.Join(config.Dir, "serial.log")}
+}
+
+// start starts QEMU on the chain's last layer.
+func (m *Machine) start(ctx context.Context, incoming bool) (err error) {
+	m.machine, err = vm.Start(ctx, vm.Config{
+		Hardware:   m.config.Hardware,
+		Disks:      []vm.Disk{{Path: m.config.Chain.Layer(m.config.Chain.Layers()), Format: "qcow2"}},
+		Accel:      m.config.Accel,
+		OEMStrings: m.way.OEMStrings,
+		UUID:       m.uuid,
+		Incoming:   incoming,
+		Dir:        m.config.Dir,
+		SerialLog:  m.serial,
+	})
+	return err
+}
+
+func (m *Machine) enter(ctx context.Context) (err error) {
+	ctx, cancel := m.machine.Context(ctx)
+	defer cancel()
+	m.client, m.seen, err = m.way.Enter(ctx, entry.Door{Addr: m.machine.SSHAddr(), UUID: m.uuid, Timeout: m.config.BootTimeout})
+	return err
+}
+
+// slirpHost is the host as a guest sees it through QEMU's user network.
+const slirpHost = "10.0.2.2"
+
+// environ is what steps get besides their own variables: what they get in a
+// chroot, but for what is true on the host alone. A proxy on the host's
+// loopback device is where the guest can reach it.
+func environ(epoch time.Time, host []string) []string {
+	env := []string{"SOURCE_DATE_EPOCH=" + strconv.FormatInt(epoch.Unix(), 10)}
+	for _, each := range host {
+		name, value, _ := strings.Cut(each, "=")
+		switch strings.ToLower(name) {
+		case "path", "tmpdir", "lc_all", "home":
+		case "http_proxy", "https_proxy", "ftp_proxy":
+			env = append(env, name+"="+reachable(value))
+		default:
+			env = append(env, each)
+		}
+	}
+	return env
+}
+
+func reachable(proxy string) string {
+	u, err := url.Parse(proxy)
+	if err != nil {
+		return proxy
+	}
+	switch u.Hostname() {
+	case "localhost", "127.0.0.1", "::1":
+		u.Host = slirpHost + strings.TrimPrefix(u.Host, strings.TrimSuffix(u.Host, ":"+u.Port()))
+	}
+	return u.String()
+}
+
+// Run implements guest.Guest.
+func (m *Machine) Run(ctx context.Context, command guest.Command) error {
+	command.Env = append(m.env[:len(m.env):len(m.env)], command.Env...)
+	return m.within(ctx, func(ctx context.Context) error { return m.client.Run(ctx, command) })
+}
+
+// Put implements guest.Guest.
+func (m *Machine) Put(ctx context.Context, file guest.File, content io.Reader) error {
+	return m.within(ctx, func(ctx context.Context) error { return m.client.Put(ctx, file, content) })
+}
+
+// Get implements guest.Guest.
+func (m *Machine) Get(ctx context.Context, path string, to io.Writer) error {
+	return m.within(ctx, func(ctx context.Context) error { return m.client.Get(ctx, path, to) })
+}
+
+// endGrace is how long after a lost connection the machine's own end is
+// waited for: it says more.
+const endGrace = 3 * time.Second
+
+// within runs fn with a context that ends with the machine. Of a machine that
+// ended, the reason is the error, whatever the connection says.
+func (m *Machine) within(ctx context.Context, fn func(context.Context) error) error {
+	alive, cancel := m.machine.Context(ctx)
+	defer cancel()
+	err := fn(alive)
+	var exit *guest.ExitError
+	if err == nil || errors.As(err, &exit) || ctx.Err() != nil {
+		return err
+	}
+	if fault.KindOf(err) == fault.Guest {
+		timer := time.NewTimer(endGrace)
+		defer timer.Stop()
+		select {
+		case <-m.machine.Done():
+		case <-timer.C:
+		case <-ctx.Done():
+		}
+	}
+	if ended := m.machine.Err(); ended != nil && !errors.Is(err, ended) {
+		err = fmt.Errorf("%w: %w", ended, err)
+	}
+	if m.machine.Err() != nil {
+		return fault.Wrap(fault.Guest, err)
+	}
+	return err
+}

@@ -1,0 +1,103 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/org/imagebuild-action/internal/entry"
+	"github.com/org/imagebuild-action/internal/fault"
+)
+
+// askGrace bounds a command whose answer may never come, because it ends the
+// machine that should answer.
+const askGrace = 10 * time.Second
+
+// Reboot implements guest.Rebooter.
+func (m *Machine) Reboot(ctx context.Context) error {
+	old, err := m.bootID(ctx)
+	if err != nil {
+		return err
+	}
+	m.ask(ctx, "systemctl reboot --no-block || reboot")
+	_ = m.client.Close()
+	ctx, cancel := context.WithTimeoutCause(ctx, m.config.BootTimeout,
+		fmt.Errorf("the guest did not come up again within %s", m.config.BootTimeout))
+	defer cancel()
+	for {
+		if err := m.enter(ctx); err != nil {
+			return err
+		}
+		// Until it goes down, the old system lets us in.
+		id, err := m.bootID(ctx)
+		if err == nil && id != old {
+			return nil
+		}
+		_ = m.client.Close()
+		timer := time.NewTimer(time.Second)
+		select {
+		case <-timer.C:
+		case <-m.machine.Done():
+			timer.Stop()
+			return fault.Wrap(fault.Guest, fmt.Errorf("restart the guest: %w", m.machine.Err()))
+		case <-ctx.Done():
+			timer.Stop()
+			return fmt.Errorf("restart the guest: %w", context.Cause(ctx))
+		}
+	}
+}
+
+func (m *Machine) bootID(ctx context.Context) (id string, err error) {
+	err = m.within(ctx, func(ctx context.Context) (err error) {
+		id, err = m.client.BootID(ctx)
+		return err
+	})
+	return id, err
+}
+
+// ask runs a shell command without caring for its answer.
+func (m *Machine) ask(ctx context.Context, command string) {
+	ctx, cancel := context.WithTimeout(ctx, askGrace)
+	defer cancel()
+	_, _ = m.client.Output(ctx, "sh", "-c", command)
+}
+
+// Shutdown ends the guest as its administrator would, so that its services
+// write what they have, and waits for the end of the machine. The chain's last
+// layer is whole then.
+func (m *Machine) Shutdown(ctx context.Context) error {
+	m.ask(ctx, "systemctl poweroff --no-block || poweroff")
+	if err := m.machine.Shutdown(ctx, m.config.ShutdownTimeout); err != nil {
+		return m.explain(ctx, err)
+	}
+	return nil
+}
+
+// Close ends the machine, however it is. What the guest wrote since the last
+// checkpoint is in no defined state then, unless it was shut down.
+func (m *Machine) Close(ctx context.Context) error {
+	if m.client != nil {
+		_ = m.client.Close() // the machine goes anyway
+	}
+	return m.machine.Close(ctx)
+}
+
+// Way is how the guest was entered.
+func (m *Machine) Way() entry.Way { return m.way }
+
+// explain adds what the console said last, and how to start the machine again.
+func (m *Machine) explain(ctx context.Context, err error) error {
+	if ctx.Err() != nil || errors.Is(err, context.Canceled) {
+		return err
+	}
+	const lines = 12
+	text := ""
+	if tail := m.machine.Serial(); len(tail) > 0 {
+		text = "\n  last lines of the console:"
+		for _, line := range tail[max(0, len(tail)-lines):] {
+			text += "\n    " + line
+		}
+	}
+	return fault.Wrap(fault.Guest, fmt.Errorf("%w%s\n  the machine was: %s", err, text, m.machine.Command()))
+}
