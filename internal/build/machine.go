@@ -13,6 +13,7 @@ import (
 
 	"github.com/org/imagebuild-action/internal/cache"
 	"github.com/org/imagebuild-action/internal/engine"
+	"github.com/org/imagebuild-action/internal/entry"
 	"github.com/org/imagebuild-action/internal/extract"
 	"github.com/org/imagebuild-action/internal/report"
 	"github.com/org/imagebuild-action/internal/run"
@@ -131,7 +132,6 @@ func (m *machineTree) steps(ctx context.Context, done int) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, machine.Close(ctx)) }()
-	m.t.traces = machine.Way().Traces
 	for i := done; i < len(m.t.plan.Steps); i++ {
 		step, err := m.step(m.t.plan.Steps, i)
 		if err != nil {
@@ -225,6 +225,6 @@ func (m *machineTree) content(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	m.t.content = tree.Overlay(content, tree.Remove(m.t.traces...))
+	m.t.content = tree.Overlay(content, tree.Remove(entry.Traces...))
 	return nil
 }

@@ -29,7 +29,6 @@ type builtTree struct {
 	epoch     time.Time    // of the newest file in the image
 	root      *run.WorkDir // the root filesystem while it is being made
 	content   image.Tree   // the root filesystem after the last step, until it is sealed
-	traces    []string     // paths in content that only let us in
 	closers   []io.Closer  // what content is read from
 	sealed    image.Tree   // the canonical tar
 	result    TreeResult

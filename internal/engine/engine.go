@@ -89,8 +89,11 @@ var (
 // can be run in it.
 func Boot(ctx context.Context, config Config, task report.Task) (*Machine, error) {
 	m := newMachine(config)
-	var err error
-	if m.way, err = entry.Credentials(); err != nil {
+	seed, err := ssh.NewSeed()
+	if err != nil {
+		return nil, err
+	}
+	if m.way, err = entry.CredentialsFor(seed); err != nil {
 		return nil, err
 	}
 	if m.uuid, err = vm.NewUUID(); err != nil {

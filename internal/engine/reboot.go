@@ -26,24 +26,24 @@ func (m *Machine) Reboot(ctx context.Context) error {
 		fmt.Errorf("the guest did not come up again within %s", m.config.BootTimeout))
 	defer cancel()
 	for {
-		if err := m.enter(ctx); err != nil {
-			return err
+		// Until it goes down, the old system lets us in, or throws us out.
+		last := m.enter(ctx)
+		if last == nil {
+			var id string
+			if id, last = m.bootID(ctx); last == nil && id != old {
+				return nil
+			}
+			_ = m.client.Close()
 		}
-		// Until it goes down, the old system lets us in.
-		id, err := m.bootID(ctx)
-		if err == nil && id != old {
-			return nil
-		}
-		_ = m.client.Close()
 		timer := time.NewTimer(time.Second)
 		select {
 		case <-timer.C:
 		case <-m.machine.Done():
 			timer.Stop()
-			return fault.Wrap(fault.Guest, fmt.Errorf("restart the guest: %w", m.machine.Err()))
+			return m.explain(ctx, fmt.Errorf("restart the guest: %w", m.machine.Err()))
 		case <-ctx.Done():
 			timer.Stop()
-			return fmt.Errorf("restart the guest: %w", context.Cause(ctx))
+			return m.explain(ctx, fmt.Errorf("restart the guest: %w", errors.Join(context.Cause(ctx), last)))
 		}
 	}
 }
@@ -82,9 +82,6 @@ func (m *Machine) Close(ctx context.Context) error {
 	}
 	return m.machine.Close(ctx)
 }
-
-// Way is how the guest was entered.
-func (m *Machine) Way() entry.Way { return m.way }
 
 // explain adds what the console said last, and how to start the machine again.
 func (m *Machine) explain(ctx context.Context, err error) error {

@@ -28,7 +28,6 @@ type Way struct {
 	OEMStrings []string // SMBIOS type 11, for the machine
 	SeedISO    string   // file of an optical disk for the machine; empty means none
 	CleanUp    []string // a command that removes our traces from the running guest
-	Traces     []string // what stays on the disk unless CleanUp ran, relative to the root
 	Remedy     string   // what to do if it does not work
 }
 
@@ -77,42 +76,49 @@ ChrootDirectory none
 MaxSessions 10
 `
 
-// Credentials passes a key made for this one machine through SMBIOS type 11
-// strings, which systemd 252 and newer import as credentials; one of them is a
+// Traces are the paths, relative to the root, that CredentialsFor leaves on the
+// disk of a machine whose CleanUp did not run.
+var Traces = []string{strings.TrimPrefix(sshdDropIn, "/")} //nolint:gochecknoglobals // a constant list
+
+// CredentialsFor passes the key that the seed stands for through an SMBIOS
+// type 11 string, which systemd 252 and newer import as a credential: a
 // tmpfiles.d(5) fragment that puts files into the running guest before sshd
 // starts. The image itself needs nothing for it. See
 // systemd.system-credentials(7).
-func Credentials() (Way, error) {
-	seed, err := ssh.NewSeed()
-	if err != nil {
-		return Way{}, err
-	}
-	return CredentialsFor(seed)
-}
-
-// CredentialsFor is Credentials with the key that the seed stands for: the way
-// into a machine that goes on from a saved state.
 func CredentialsFor(seed []byte) (Way, error) {
 	signer, line, err := ssh.SeedKey(seed)
 	if err != nil {
 		return Way{}, err
 	}
-	encode := base64.StdEncoding.EncodeToString
 	fragment := strings.Join([]string{
 		"d " + guestDir + " 0755 root root -",
-		"f+~ " + guestKeys + " 0600 root root - " + encode([]byte(line)),
-		"f+~ " + sshdDropIn + " 0600 root root - " + encode([]byte(sshdConfig)),
+		"f+~ " + guestKeys + " 0600 root root - " + encode(line),
+		"f+~ " + sshdDropIn + " 0600 root root - " + encode(sshdConfig),
 	}, "\n") + "\n"
 	return Way{
 		How: "a key for this boot, through systemd credentials", User: "root", Keys: []gossh.Signer{signer}, Seed: seed,
-		OEMStrings: []string{
-			"io.systemd.credential.binary:tmpfiles.extra=" + encode([]byte(fragment)),
-			// Where the folder of drop-ins is not read, root's own file may be.
-			"io.systemd.credential.binary:ssh.authorized_keys.root=" + encode([]byte(line)),
-		},
-		CleanUp: []string{"rm", "-f", sshdDropIn},
-		Traces:  []string{strings.TrimPrefix(sshdDropIn, "/")},
+		OEMStrings: []string{"io.systemd.credential.binary:tmpfiles.extra=" + encode(fragment)},
+		CleanUp:    []string{"rm", "-f", sshdDropIn},
 		Remedy: "the image has to run systemd 252 or newer and an OpenSSH server that reads /etc/ssh/sshd_config.d; " +
 			"for others give --ssh-user and --ssh-key, or --cloud-init",
 	}, nil
 }
+
+// Credentials is CredentialsFor a key made for this one boot, of a machine
+// whose disk is thrown away: where the folder of drop-ins is not read, root's
+// own file of keys may be, and gets the key too if there is none.
+func Credentials() (Way, error) {
+	seed, err := ssh.NewSeed()
+	if err != nil {
+		return Way{}, err
+	}
+	way, err := CredentialsFor(seed)
+	if err != nil {
+		return Way{}, err
+	}
+	_, line, err := ssh.SeedKey(seed)
+	way.OEMStrings = append(way.OEMStrings, "io.systemd.credential.binary:ssh.authorized_keys.root="+encode(line))
+	return way, err
+}
+
+func encode(text string) string { return base64.StdEncoding.EncodeToString([]byte(text)) }

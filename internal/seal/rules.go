@@ -57,3 +57,8 @@ var removed = []rule{
 		"var/log/apt/*", "var/log/dpkg.log", "var/log/alternatives.log", "var/log/bootstrap.log", "var/log/installer", "var/log/cloud-init*.log",
 	}},
 }
+
+// madeAtBoot are folders that a running system makes for itself. An empty one
+// says no more than that it was booted, and goes, so that an image is the same
+// whether it was configured in a machine or in a chroot.
+var madeAtBoot = []string{"var/lib/systemd/linger", "var/lib/systemd/timers"}

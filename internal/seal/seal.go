@@ -79,6 +79,7 @@ func Tree(ctx context.Context, base image.Tree, options Options) (image.Tree, Su
 	if err := s.look(ctx, base); err != nil {
 		return nil, nil, fmt.Errorf("seal: %w", err)
 	}
+	s.emptyFolders()
 	s.empty()
 	s.write()
 	s.buildKeys()
@@ -89,6 +90,24 @@ func Tree(ctx context.Context, base image.Tree, options Options) (image.Tree, Su
 		return nil, s.summary, fmt.Errorf("seal: %w", err)
 	}
 	return sealed, s.summary, nil
+}
+
+// emptyFolders takes the folders of madeAtBoot in which nothing stays.
+func (s *sealer) emptyFolders() {
+	for _, name := range madeAtBoot {
+		if t, ok := s.present[name]; !ok || t != image.Directory || s.kept(name) {
+			continue
+		}
+		empty := true
+		for p := range s.present {
+			empty = empty && !strings.HasPrefix(p, name+"/")
+		}
+		if empty {
+			delete(s.present, name)
+			s.gone[name] = true
+			s.note(name, Removed, "a running system makes it for itself")
+		}
+	}
 }
 
 type compiledRule struct {
