@@ -17,6 +17,7 @@ import (
 	"github.com/org/imagebuild-action/internal/fault"
 	"github.com/org/imagebuild-action/internal/report"
 	"github.com/org/imagebuild-action/internal/source/bootstrap"
+	diskimage "github.com/org/imagebuild-action/internal/source/image"
 	"github.com/org/imagebuild-action/internal/template"
 )
 
@@ -40,6 +41,17 @@ type TreeSource interface {
 	Populate(ctx context.Context, dir string, task report.Task) error
 }
 
+// DiskSource is a source that is a whole disk.
+type DiskSource interface {
+	Source
+	// Key identifies the disk that WriteDisk would write, or has written; as
+	// of TreeSource.
+	Key(ctx context.Context) (string, error)
+	// WriteDisk writes the disk's sectors to path, sparse: whole, or not at
+	// all. Work files go beside it, and are removed.
+	WriteDisk(ctx context.Context, path string, task report.Task) error
+}
+
 // Request is what a build asks of any source besides its configuration.
 type Request = bootstrap.Request
 
@@ -54,6 +66,12 @@ func list() []kind {
 		{
 			template.Kind{Name: "bootstrap", Doc: "A new Debian or Ubuntu system made from packages.", New: func() any { return bootstrap.New() }},
 			func(c any, r Request) Source { return bootstrap.Open(c.(*bootstrap.Config), r) }, //nolint:forcetypeassert // Open compared the types
+		},
+		{
+			template.Kind{Name: "image", Doc: "The system on a disk image, a Vagrant box or an OVA that is there already.", New: func() any { return diskimage.New() }},
+			func(c any, r Request) Source {
+				return diskimage.Open(c.(*diskimage.Config), diskimage.Request{Arch: r.Arch, TemplateDir: r.TemplateDir, CacheDir: r.CacheDir}) //nolint:forcetypeassert // as above
+			},
 		},
 	}
 }
@@ -78,4 +96,7 @@ func Open(config any, request Request) (Source, error) {
 	return nil, fault.Errorf(fault.Bug, "no source has a configuration of type %T", config)
 }
 
-var _ TreeSource = (*bootstrap.Bootstrap)(nil)
+var (
+	_ TreeSource = (*bootstrap.Bootstrap)(nil)
+	_ DiskSource = (*diskimage.Image)(nil)
+)
