@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/org/imagebuild-action/internal/entry"
 	"github.com/org/imagebuild-action/internal/fault"
 )
 
