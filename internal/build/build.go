@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/org/imagebuild-action/internal/cache"
+	"github.com/org/imagebuild-action/internal/failure"
 	"github.com/org/imagebuild-action/internal/fault"
 	"github.com/org/imagebuild-action/internal/plan"
 	"github.com/org/imagebuild-action/internal/report"
@@ -28,12 +29,15 @@ type builder struct {
 	trees  []*builtTree
 	packed []packedCell
 	result Result
+
+	recorder *failure.Recorder
 }
 
 // Run builds what the options say.
 func Run(ctx context.Context, o Options) (_ *Result, err error) {
 	start := time.Now()
-	b := &builder{Options: o, result: Result{Generator: o.Generator}}
+	b := &builder{Options: o, recorder: failure.Record(o.Report), result: Result{Generator: o.Generator}}
+	b.Report = b.recorder
 	if err := b.stage("plan", func(report.Task) error { return b.load(ctx) }); err != nil {
 		return nil, err
 	}
@@ -42,6 +46,9 @@ func Run(ctx context.Context, o Options) (_ *Result, err error) {
 		return nil, err
 	}
 	defer unlock()
+	if err := failure.Remove(b.failureDir("")); err != nil { // of the build before
+		return nil, err
+	}
 	if b.work, err = run.NewWorkDir(o.Output, workPrefix); err != nil {
 		return nil, err
 	}
@@ -72,7 +79,7 @@ func Run(ctx context.Context, o Options) (_ *Result, err error) {
 		{"verify", b.verify},
 	} {
 		if err := b.stage(step.name, func(task report.Task) error { return step.fn(ctx, task) }); err != nil {
-			return nil, err
+			return nil, b.failed(ctx, step.name, err)
 		}
 		if string(o.Until) == step.name {
 			break

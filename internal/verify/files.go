@@ -18,15 +18,6 @@ func writeFile(path, content string) error {
 	return place(path, strings.NewReader(content))
 }
 
-func copyFile(to, from string) error {
-	f, err := os.Open(from)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	return place(to, f)
-}
-
 func place(path string, content io.Reader) error {
 	f, err := run.CreateFile(path)
 	if err != nil {
