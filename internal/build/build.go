@@ -31,6 +31,7 @@ type builder struct {
 	result Result
 
 	recorder *failure.Recorder
+	shells   shells
 }
 
 // Run builds what the options say.
@@ -73,7 +74,12 @@ func Run(ctx context.Context, o Options) (_ *Result, err error) {
 	}{
 		{"check", b.check},
 		{"source", b.sources},
-		{"provision", b.provision},
+		{"provision", func(ctx context.Context, task report.Task) error {
+			if err := b.forget(task); err != nil {
+				return err
+			}
+			return b.provision(ctx, task)
+		}},
 		{"seal", b.seal},
 		{"pack", b.pack},
 		{"verify", b.verify},
@@ -106,13 +112,13 @@ func (b *builder) load(ctx context.Context) error {
 	}
 	b.result.Name, b.result.Version, b.result.PlanDigest = b.plan.Name, b.plan.Version, b.plan.Digest
 	b.result.Differences = b.plan.Differences
-	return nil
+	return b.checkFrom()
 }
 
 // leave removes what only the build needed.
 func (b *builder) leave(cause error) error {
 	var errs []error
-	keep := cause != nil && b.KeepOnError
+	keep := cause != nil && b.OnError == Keep
 	for _, t := range b.trees {
 		if t.root != nil {
 			errs = append(errs, letGo(t.root, keep))

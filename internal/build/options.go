@@ -36,14 +36,16 @@ type Options struct {
 	Secrets   *redact.Set
 	Generator string // program and version, for the records
 
-	Output      string     // folder for the results, absolute
-	CacheDir    string     // absolute
-	CacheLimit  size.Bytes // least recently used entries above this go
-	NoCache     bool       // neither read nor write checkpoints
-	Until       Stage      // last stage to run
-	KeepOnError bool       // leave the work folder of a failed build
-	Accel       vm.Accel   // for the boots; empty means vm.Auto
-	Report      report.Reporter
+	Output     string     // folder for the results, absolute
+	CacheDir   string     // absolute
+	CacheLimit size.Bytes // least recently used entries above this go
+	NoCache    bool       // neither read nor write checkpoints
+	From       string     // the step, by name or number, from which all run again; empty means the first changed one
+	Until      Stage      // last stage to run
+	OnError    OnError    // what becomes of a failed build
+	ShowShell  ShowShell  // for OnError: Shell
+	Accel      vm.Accel   // for the boots; empty means vm.Auto
+	Report     report.Reporter
 }
 
 // DefaultTemplate is the file that a template is looked for in.
