@@ -34,9 +34,15 @@ type Step struct {
 	Timeout       time.Duration // of one try; zero means DefaultTimeout
 	Retries       int           // after the first try
 	Env           []string      // KEY=value
+	// Failed is called once when the step has failed for good, while the guest
+	// is as the step left it; nil does nothing.
+	Failed Failed
 	// Pause waits between tries; nil waits for real. For tests.
 	Pause func(ctx context.Context, d time.Duration) error
 }
+
+// Failed is told of a step's failure. ctx is the build's, not the step's.
+type Failed func(ctx context.Context, g guest.Guest, task report.Task, err error)
 
 // Environ turns a step's env key into a list in the order of its names.
 func Environ(env map[string]string) []string {
@@ -123,7 +129,11 @@ func (s Step) Do(ctx context.Context, g guest.Guest, task report.Task) error {
 			return fmt.Errorf("%s: %w", s.Title(), context.Cause(ctx))
 		}
 		if try > s.Retries || !worthRetrying(err) {
-			return fault.Wrap(fault.Guest, &Error{Step: s.Title(), Tries: try, Tail: tail, Err: err})
+			err = fault.Wrap(fault.Guest, &Error{Step: s.Title(), Tries: try, Tail: tail, Err: err})
+			if s.Failed != nil {
+				s.Failed(ctx, g, task, err)
+			}
+			return err
 		}
 		task.Warn("try %d of %d failed: %v; trying again in %s", try, s.Retries+1, err, pause)
 		wait := s.Pause

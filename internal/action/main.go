@@ -14,6 +14,7 @@ import (
 	"github.com/sethvargo/go-githubactions"
 
 	"github.com/org/imagebuild-action/internal/build"
+	"github.com/org/imagebuild-action/internal/failure"
 	"github.com/org/imagebuild-action/internal/fault"
 	"github.com/org/imagebuild-action/internal/plan"
 	"github.com/org/imagebuild-action/internal/run"
@@ -277,9 +278,10 @@ func (j *job) setOutputs(values map[string]string) error {
 // however the build went.
 func (c *cell) leave(cause error) error {
 	c.summary.err = cause
-	failure := filepath.Join(c.options.Output, "failure")
-	if _, err := os.Stat(failure); cause != nil && c.options.Output != "" && err == nil {
-		c.summary.failure = filepath.Join(c.in.output, "failure")
+	if bundle := filepath.Join(c.options.Output, failure.Dir); cause != nil && c.options.Output != "" {
+		if files, err := failure.List(bundle); err == nil && len(files) > 0 {
+			c.summary.failure, c.summary.failureFiles = filepath.Join(c.in.output, failure.Dir), files
+		}
 	}
 	err := c.addSummary(c.summary.markdown())
 	if c.options.Output != "" {

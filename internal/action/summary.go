@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/org/imagebuild-action/internal/build"
+	"github.com/org/imagebuild-action/internal/failure"
 	"github.com/org/imagebuild-action/internal/image"
 	"github.com/org/imagebuild-action/internal/run"
 	"github.com/org/imagebuild-action/internal/size"
@@ -21,7 +22,9 @@ type summary struct {
 	reproduce []string // a command's words
 	commit    string
 	err       error
-	failure   string // folder with what is left of a failed machine
+	failure   string // folder of the failure bundle, from the workspace
+	// failureFiles are what it holds.
+	failureFiles []failure.Entry
 }
 
 func (s *summary) fact(what, format string, args ...any) {
@@ -37,7 +40,7 @@ func (s *summary) markdown() string {
 		fmt.Fprintf(&b, "**Failed:** %s\n\n", escape(s.err.Error()))
 	}
 	if s.failure != "" {
-		fmt.Fprintf(&b, "The machine's last screen, its serial log and the command that starts it again are in `%s`.\n\n", s.failure)
+		failureBundle(&b, s.failure, s.failureFiles)
 	}
 	if len(s.facts) > 0 {
 		b.WriteString("| | |\n|---|---|\n")
@@ -60,6 +63,24 @@ func (s *summary) markdown() string {
 	}
 	return b.String()
 }
+
+// failureBundle lists what is left of a failed build. A summary cannot link to
+// a file of the runner's, which is gone with the job, so it says how to keep it.
+func failureBundle(b *strings.Builder, dir string, files []failure.Entry) {
+	fmt.Fprintf(b, "What is left of it is in %s. To keep that, add a step after this one:\n\n", code(dir))
+	fmt.Fprintf(b, "```yaml\n- if: failure()\n  uses: actions/upload-artifact@v7\n  with: {name: \"failure-${{ strategy.job-index }}\", path: %q}\n```\n\n", dir)
+	b.WriteString("| file | size | what it is |\n|---|---:|---|\n")
+	for _, f := range files[:min(len(files), maxFailureFiles)] {
+		fmt.Fprintf(b, "| %s | %s | %s |\n", escape(f.Path), size.Bytes(f.SizeBytes).Human(), escape(f.About))
+	}
+	if over := len(files) - maxFailureFiles; over > 0 {
+		fmt.Fprintf(b, "| and %d more | | |\n", over)
+	}
+	b.WriteString("\n")
+}
+
+// maxFailureFiles bounds the list: a summary has a megabyte for everything.
+const maxFailureFiles = 50
 
 func artifacts(b *strings.Builder, r *build.Result) {
 	if len(r.Artifacts) == 0 {

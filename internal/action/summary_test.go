@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/org/imagebuild-action/internal/build"
+	"github.com/org/imagebuild-action/internal/failure"
 	"github.com/org/imagebuild-action/internal/image"
 	"github.com/org/imagebuild-action/internal/plan"
 	"github.com/org/imagebuild-action/internal/vagrant"
@@ -77,6 +78,10 @@ func TestSummary(t *testing.T) {
 			title:   "golden: <img src=x> [link](http://x) @team",
 			err:     errors.New("step | Install: exit status 1\n| a | table |\n</details>**bold** `code`"),
 			failure: "out/failure",
+			failureFiles: []failure.Entry{
+				{Path: "README.txt", SizeBytes: 900, About: "this list"},
+				{Path: "logs/01-`x` | y.log", SizeBytes: 5 << 20, About: "what the part that failed printed"},
+			},
 		}
 		golden(t, s.markdown())
 	})

@@ -33,7 +33,6 @@ func (m *machineTree) base(ctx context.Context) error {
 		if err := m.openSource(ctx); err != nil {
 			return err
 		}
-		m.chain = engine.NewChain(filepath.Join(m.t.root.Path, rootDir))
 		archive := filepath.Join(m.t.root.Path, archiveFile)
 		source, err := tree.Tar(archive)
 		if err != nil {
@@ -46,6 +45,7 @@ func (m *machineTree) base(ctx context.Context) error {
 		}
 		disk := m.t.plan.Disk
 		id := target.Identity(sha256.Sum256(fmt.Appendf(nil, "machine disk 1\n%s\n%d %s %s\n%d\n%s", m.t.sourceKey, disk.Size, disk.Filesystem, disk.Firmware, m.t.epoch.Unix(), mke2fs.Version())))
+		m.chain = engine.NewChain(filepath.Join(m.t.root.Path, rootDir), fmt.Sprintf("%x", id))
 		m.baseKey = fmt.Sprintf("%x", id)
 		wanted := firmware(disk.Firmware)
 		bootable, err := bootfiles.Apply(ctx, source, bootfiles.Options{

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/org/imagebuild-action/internal/cache"
+	"github.com/org/imagebuild-action/internal/failure"
 	"github.com/org/imagebuild-action/internal/fault"
 	"github.com/org/imagebuild-action/internal/plan"
 	"github.com/org/imagebuild-action/internal/report"
@@ -28,12 +29,16 @@ type builder struct {
 	trees  []*builtTree
 	packed []packedCell
 	result Result
+
+	recorder *failure.Recorder
+	shells   shells
 }
 
 // Run builds what the options say.
 func Run(ctx context.Context, o Options) (_ *Result, err error) {
 	start := time.Now()
-	b := &builder{Options: o, result: Result{Generator: o.Generator}}
+	b := &builder{Options: o, recorder: failure.Record(o.Report), result: Result{Generator: o.Generator}}
+	b.Report = b.recorder
 	if err := b.stage("plan", func(report.Task) error { return b.load(ctx) }); err != nil {
 		return nil, err
 	}
@@ -42,6 +47,9 @@ func Run(ctx context.Context, o Options) (_ *Result, err error) {
 		return nil, err
 	}
 	defer unlock()
+	if err := failure.Remove(b.failureDir("")); err != nil { // of the build before
+		return nil, err
+	}
 	if b.work, err = run.NewWorkDir(o.Output, workPrefix); err != nil {
 		return nil, err
 	}
@@ -72,7 +80,7 @@ func Run(ctx context.Context, o Options) (_ *Result, err error) {
 		{"verify", b.verify},
 	} {
 		if err := b.stage(step.name, func(task report.Task) error { return step.fn(ctx, task) }); err != nil {
-			return nil, err
+			return nil, b.failed(ctx, step.name, err)
 		}
 		if string(o.Until) == step.name {
 			break
@@ -99,13 +107,13 @@ func (b *builder) load(ctx context.Context) error {
 	}
 	b.result.Name, b.result.Version, b.result.PlanDigest = b.plan.Name, b.plan.Version, b.plan.Digest
 	b.result.Differences = b.plan.Differences
-	return nil
+	return b.checkFrom()
 }
 
 // leave removes what only the build needed.
 func (b *builder) leave(cause error) error {
 	var errs []error
-	keep := cause != nil && b.KeepOnError
+	keep := cause != nil && b.OnError == Keep
 	for _, t := range b.trees {
 		errs = append(errs, t.letGo(keep))
 	}

@@ -93,6 +93,7 @@ func (b *builder) step(steps []plan.Step, i int) (provision.Step, error) {
 	return provision.Step{
 		Number: i + 1, Total: len(steps), Name: s.Name, Dir: b.dir, Provisioner: provisioner,
 		Timeout: time.Duration(s.Timeout), Retries: s.Retries, Env: provision.Environ(s.Env),
+		Failed: b.shellOnError(),
 	}, nil
 }
 

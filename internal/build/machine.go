@@ -15,6 +15,7 @@ import (
 	"github.com/org/imagebuild-action/internal/engine"
 	"github.com/org/imagebuild-action/internal/entry"
 	"github.com/org/imagebuild-action/internal/extract"
+	"github.com/org/imagebuild-action/internal/failure"
 	"github.com/org/imagebuild-action/internal/report"
 	"github.com/org/imagebuild-action/internal/run"
 	"github.com/org/imagebuild-action/internal/target"
@@ -50,6 +51,9 @@ func (b *builder) provisionMachine(ctx context.Context, t *builtTree, task repor
 	if err := m.base(ctx); err != nil {
 		return err
 	}
+	if err := b.forget(t, m.layerKey, task); err != nil {
+		return err
+	}
 	done, err := m.restore(ctx)
 	if err != nil {
 		return err
@@ -67,19 +71,20 @@ func (b *builder) provisionMachine(ctx context.Context, t *builtTree, task repor
 }
 
 // restore puts the layers that are in the cache on the disk, and says how many
-// steps they hold. One that turns out damaged ends the row: the cache has
-// dropped it.
+// steps they hold. One that turns out damaged, or made on another disk, ends
+// the row.
 func (m *machineTree) restore(ctx context.Context) (steps int, err error) {
 	for n := 1; n <= len(m.t.plan.Steps) && m.cache.Has(m.layerKey(n)); n++ {
-		err := m.fromCache(ctx, m.layerKey(n), m.chain.Layer(n))
-		if errors.Is(err, cache.ErrDamaged) || errors.Is(err, fs.ErrNotExist) {
-			m.task.Warn("%v; using an older checkpoint", err)
+		err := m.cache.Read(ctx, m.layerKey(n), m.chain.Load)
+		switch {
+		case errors.Is(err, engine.ErrOtherDisk): // of another build, which has replaced those below
 			return m.chain.Layers(), nil
-		}
-		if err != nil {
+		case errors.Is(err, cache.ErrDamaged), errors.Is(err, fs.ErrNotExist):
+			m.task.Warn("%v; using an older checkpoint", err)
+			return m.chain.Layers(), m.chain.Forget(n - 1)
+		case err != nil:
 			return 0, err
 		}
-		m.chain.Add()
 	}
 	return m.chain.Layers(), nil
 }
@@ -113,16 +118,8 @@ func (m *machineTree) keep(ctx context.Context, key string, write func(io.Writer
 	return nil
 }
 
-func (m *machineTree) keepLayer(ctx context.Context, n int, path string) error {
-	return m.keep(ctx, m.layerKey(n), func(w io.Writer) error {
-		f, err := os.Open(path)
-		if err != nil {
-			return err
-		}
-		defer f.Close()
-		_, err = io.Copy(w, f)
-		return err
-	})
+func (m *machineTree) keepLayer(ctx context.Context, n int) error {
+	return m.keep(ctx, m.layerKey(n), func(w io.Writer) error { return m.chain.Save(n, w) })
 }
 
 // steps runs the steps after the first done ones.
@@ -131,7 +128,12 @@ func (m *machineTree) steps(ctx context.Context, done int) (err error) {
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, machine.Close(ctx)) }()
+	defer func() {
+		if err != nil && ctx.Err() == nil {
+			m.keepMachine(ctx, machine)
+		}
+		err = errors.Join(err, machine.Close(ctx))
+	}()
 	for i := done; i < len(m.t.plan.Steps); i++ {
 		step, err := m.step(m.t.plan.Steps, i)
 		if err != nil {
@@ -154,15 +156,14 @@ func (m *machineTree) steps(ctx context.Context, done int) (err error) {
 	if err != nil {
 		return err
 	}
-	return m.keepLayer(ctx, len(m.t.plan.Steps), m.chain.Layer(m.chain.Layers()))
+	return m.keepLayer(ctx, len(m.t.plan.Steps))
 }
 
 func (m *machineTree) checkpoint(ctx context.Context, machine *engine.Machine, n int) error {
-	layer, err := machine.Checkpoint(ctx)
-	if err != nil {
+	if err := machine.Checkpoint(ctx); err != nil {
 		return err
 	}
-	if err := m.keepLayer(ctx, n, layer); err != nil || !m.LiveCheckpoints {
+	if err := m.keepLayer(ctx, n); err != nil || !m.LiveCheckpoints {
 		return err
 	}
 	return m.keep(ctx, m.liveKey(n), func(w io.Writer) error { return machine.SaveLive(ctx, w) })
@@ -183,7 +184,7 @@ func (m *machineTree) boot(ctx context.Context, done int) (machine *engine.Machi
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, run.Explain(err)
 	}
-	config := engine.Config{Chain: m.chain, Dir: dir, Hardware: hardware, Accel: m.Accel, Epoch: m.t.epoch}
+	config := engine.Config{Chain: m.chain, Dir: dir, Hardware: hardware, Accel: m.Accel, Epoch: m.t.epoch, Failed: m.keepMachine}
 	if done > 0 && m.LiveCheckpoints && m.cache.Has(m.liveKey(done)) {
 		machine, err := m.resume(ctx, config, done)
 		if machine != nil || err != nil {
@@ -212,6 +213,16 @@ func (m *machineTree) resume(ctx context.Context, config engine.Config, done int
 	}
 	m.task.Warn("the saved state of the machine cannot be used: %v; booting its disk", err)
 	return nil, m.chain.Forget(done)
+}
+
+// keepMachine adds a machine that failed to the failure bundle.
+func (m *machineTree) keepMachine(ctx context.Context, machine *engine.Machine) {
+	_, err := failure.KeepMachine(ctx, m.failureDir("machine"), machine, failure.Remains{
+		Work: filepath.Dir(machine.SerialLog()), SerialLog: machine.SerialLog(), Script: machine.Command() + "\n", Secrets: m.Secrets,
+	})
+	if err != nil {
+		m.task.Warn("the failure bundle is incomplete: %v", err)
+	}
 }
 
 // content takes the root file system back out of the disk.

@@ -43,9 +43,11 @@ type Options struct {
 	// LiveCheckpoints keeps the machine of engine vm, memory and all, after each
 	// step, so that the next build goes on without a boot.
 	LiveCheckpoints bool
-	Until           Stage    // last stage to run
-	KeepOnError     bool     // leave the work folder of a failed build
-	Accel           vm.Accel // for the boots; empty means vm.Auto
+	From            string    // the step, by name or number, from which all run again; empty means the first changed one
+	Until           Stage     // last stage to run
+	OnError         OnError   // what becomes of a failed build
+	ShowShell       ShowShell // for OnError: Shell
+	Accel           vm.Accel  // for the boots; empty means vm.Auto
 	Report          report.Reporter
 }
 

@@ -59,6 +59,9 @@ func (b *builder) provision(ctx context.Context, task report.Task) error {
 }
 
 func (b *builder) provisionTree(ctx context.Context, t *builtTree, task report.Task) error {
+	if err := b.forget(t, t.key, task); err != nil {
+		return err
+	}
 	done, err := b.restore(ctx, t, task)
 	if err != nil {
 		return err

@@ -3,7 +3,6 @@ package build
 import (
 	"cmp"
 	"context"
-	"os"
 	"path/filepath"
 	"runtime"
 
@@ -12,7 +11,6 @@ import (
 	"github.com/org/imagebuild-action/internal/image"
 	"github.com/org/imagebuild-action/internal/plan"
 	"github.com/org/imagebuild-action/internal/report"
-	"github.com/org/imagebuild-action/internal/run"
 	"github.com/org/imagebuild-action/internal/size"
 	"github.com/org/imagebuild-action/internal/target"
 	"github.com/org/imagebuild-action/internal/verify"
@@ -28,10 +26,6 @@ type packedCell struct {
 
 // verify boots every artifact from its own file, a few at a time.
 func (b *builder) verify(ctx context.Context, task report.Task) error {
-	failure := filepath.Join(b.Output, "failure")
-	if err := os.RemoveAll(failure); err != nil {
-		return run.Explain(err)
-	}
 	accel, _, err := vm.ChooseAccel(cmp.Or(b.Accel, vm.Auto))
 	if err != nil {
 		return err
@@ -52,7 +46,7 @@ func (b *builder) verify(ctx context.Context, task report.Task) error {
 				return report.Do(task, artifact.Name, func(task report.Task) (err error) {
 					*result, err = verify.Boot(ctx, verify.Request{
 						Artifact: filepath.Join(b.artifactDir(), artifact.Path), Hardware: p.hardware, Accel: b.Accel, Tests: tests,
-						Dir: b.work.Path, FailureDir: filepath.Join(failure, artifact.Name),
+						Dir: b.work.Path, FailureDir: b.failureDir(artifact.Name), Secrets: b.Secrets,
 					}, task)
 					return err
 				})

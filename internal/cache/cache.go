@@ -142,6 +142,18 @@ func (c *Cache) Put(ctx context.Context, key string, write func(io.Writer) error
 	return c.prune(filepath.Base(path))
 }
 
+// Drop removes an entry, if there is one: what it holds is to be made again.
+func (c *Cache) Drop(key string) error {
+	path, err := c.path(key)
+	if err != nil {
+		return err
+	}
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return run.Explain(err)
+	}
+	return nil
+}
+
 // Read hands the content of an entry to read. Until Read returns nil, what was
 // read may be damaged: throw away what was made of it. A missing entry is
 // fs.ErrNotExist, a bad one ErrDamaged.

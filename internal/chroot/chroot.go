@@ -108,7 +108,7 @@ func Open(ctx context.Context, options Options) (*Chroot, error) {
 		}
 		return c, nil
 	}
-	limits, err := c.start(ctx, "probe", guest.Command{})
+	limits, err := c.start(ctx, "probe", guest.Command{}, nil)
 	if ctx.Err() != nil {
 		return nil, err
 	}
@@ -128,10 +128,15 @@ func Open(ctx context.Context, options Options) (*Chroot, error) {
 func (c *Chroot) Limits() []string { return c.limits }
 
 // Run implements guest.Guest.
-func (c *Chroot) Run(ctx context.Context, command guest.Command) (err error) {
+func (c *Chroot) Run(ctx context.Context, command guest.Command) error {
 	if len(command.Argv) == 0 {
 		return errors.New("chroot: empty command")
 	}
+	return c.run(ctx, command, nil)
+}
+
+// run runs a command; sys, if it is not nil, gives it a terminal of its own.
+func (c *Chroot) run(ctx context.Context, command guest.Command, sys func(*syscall.SysProcAttr)) (err error) {
 	if err := c.acquire(); err != nil {
 		return err
 	}
@@ -142,7 +147,7 @@ func (c *Chroot) Run(ctx context.Context, command guest.Command) (err error) {
 		// Here nothing else ends what a command left in the background.
 		defer killInside(c.root)
 	}
-	_, err = c.start(ctx, mode, command)
+	_, err = c.start(ctx, mode, command, sys)
 	var exit *run.ExitError
 	if errors.As(err, &exit) {
 		return &guest.ExitError{Argv: command.Argv, Status: exit.Status, Signal: exit.Signal}
@@ -150,7 +155,7 @@ func (c *Chroot) Run(ctx context.Context, command guest.Command) (err error) {
 	return err
 }
 
-func (c *Chroot) start(ctx context.Context, mode string, command guest.Command) (limits []string, err error) {
+func (c *Chroot) start(ctx context.Context, mode string, command guest.Command, sys func(*syscall.SysProcAttr)) (limits []string, err error) {
 	exports, err := c.exports(command.Env)
 	if err != nil {
 		return nil, err
@@ -172,10 +177,14 @@ func (c *Chroot) start(ctx context.Context, mode string, command guest.Command) 
 	if stdin == nil {
 		stdin = strings.NewReader("")
 	}
+	env := []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C.UTF-8", "GUEST_ENV=" + exports}
+	if sys != nil {
+		env = append(env, "GUEST_TERMINAL=1")
+	}
 	process, err := run.Start(ctx, run.Spec{
 		Argv:  append([]string{"/bin/sh", "-c", setup, "imagebuild-chroot", mode, c.root, resolv, dir}, command.Argv...),
 		Dir:   "/",
-		Env:   []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C.UTF-8", "GUEST_ENV=" + exports},
+		Env:   env,
 		Stdin: stdin, Stdout: orDiscard(command.Stdout), Stderr: orDiscard(command.Stderr),
 		ExtraFiles: []*os.File{w},
 		Grace:      grace,
@@ -183,6 +192,9 @@ func (c *Chroot) start(ctx context.Context, mode string, command guest.Command) 
 		Sys: func(attr *syscall.SysProcAttr) {
 			if mode != "plain" {
 				attr.Cloneflags = syscall.CLONE_NEWNS | syscall.CLONE_NEWPID | syscall.CLONE_NEWIPC | syscall.CLONE_NEWUTS
+			}
+			if sys != nil {
+				sys(attr)
 			}
 		},
 	})

@@ -7,6 +7,7 @@
 #   DIR     working directory of the program
 # GUEST_ENV holds export commands for the program; nothing else of the
 # environment is the guest's, so that it cannot bend the tools used here.
+# GUEST_TERMINAL is set when standard input is a terminal with a person at it.
 set -eu
 umask 022
 mode=$1 root=$2 resolv=$3 dir=$4
@@ -77,18 +78,32 @@ fi
 exec 2>&4 4>&-
 chroot=$(command -v chroot) # the program's PATH is not for us
 echo ready >&3
+
+# The guest's variables come last, when only "$@" is needed: one may be called
+# root.
+enter() {
+	exec 3>&-
+	if [ "$dir" = / ]; then
+		set -- "$chroot" "$root" "$@"
+	else
+		set -- "$chroot" "$root" /bin/sh -c 'cd "$1" || exit 125; shift; exec "$@"' sh "$dir" "$@"
+	fi
+	eval "$GUEST_ENV"
+	unset GUEST_ENV GUEST_TERMINAL
+	exec "$@"
+}
+
+# A shell ignores interrupts in what it runs in the background, for good; the
+# programs that a person starts at a terminal must not inherit that.
+[ -z "${GUEST_TERMINAL-}" ] || enter "$@"
+
 trap 'exit 143' TERM
 trap 'exit 130' INT
 exec 5<&0
 (
 	trap - TERM INT
-	eval "$GUEST_ENV"
-	unset GUEST_ENV
-	exec 3>&- 0<&5 5<&-
-	if [ "$dir" = / ]; then
-		exec "$chroot" "$root" "$@"
-	fi
-	exec "$chroot" "$root" /bin/sh -c 'cd "$1" || exit 125; shift; exec "$@"' sh "$dir" "$@"
+	exec 0<&5 5<&-
+	enter "$@"
 ) &
 exec 3>&- 5<&-
 # The end of this process, the first of its PID namespace, ends all others.

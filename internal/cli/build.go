@@ -16,7 +16,7 @@ import (
 
 func (a *app) buildCommand() *cobra.Command {
 	var in inputs
-	var output, cacheDir, until, onError string
+	var output, cacheDir, until, onError, fromStep string
 	var cacheLimit string
 	var noCache, live, asJSON bool
 	var from workflowFlags
@@ -25,11 +25,15 @@ func (a *app) buildCommand() *cobra.Command {
 		Short: "Build, boot and check the images of a template",
 		Long: `Builds the image once and packs it for every platform of the template, boots
 each packed file under devices like its target's, runs the template's tests in
-it, and only then gives the files their names in the output folder. When
-anything fails or you press Ctrl-C, nothing is left behind.
+it, and only then gives the files their names in the output folder. When you
+press Ctrl-C, nothing is left behind. When anything fails, only the folder
+failure is, in the output folder: what the failed step printed, the machine's
+last screen and serial console, the command that starts it again, timings and
+the plan. --on-error shell lets you look around in the failing guest first.
 
 What was built before is not built again: the source and every step are kept in
-the cache, so a changed step costs that step and the ones after it.
+the cache, so a changed step costs that step and the ones after it. --from runs
+a step and the ones after it again although nothing has changed.
 
 The output folder gets the images, SHA256SUMS, plan.json, result.json and the
 content manifest. Needs root, or user namespaces with the uidmap package.
@@ -49,6 +53,7 @@ the command fails in the end.`,
   imagebuild build examples/golden --platform libvirt
   imagebuild build --var release=trixie --version 1.4.0 --output dist
   imagebuild build --until pack          # do not boot
+  imagebuild build --from 'Install tools' --on-error shell
   imagebuild build --workflow .github/workflows/images.yml
   imagebuild build --workflow .github/workflows/images.yml --job image -p libvirt`,
 		Args:              oneTemplate,
@@ -76,11 +81,13 @@ the command fails in the end.`,
 			if err := options.CacheLimit.UnmarshalText([]byte(cacheLimit)); err != nil {
 				return fault.Errorf(fault.Input, "--cache-limit: %w", err)
 			}
-			if onError != "clean" && onError != "keep" {
-				return fault.Errorf(fault.Input, "--on-error %q: want clean or keep", onError)
+			if err := a.onError(onError, &options); err != nil {
+				return err
 			}
-			options.KeepOnError = onError == "keep"
-			options.NoCache, options.LiveCheckpoints = noCache, live
+			if noCache && fromStep != "" {
+				return fault.Errorf(fault.Input, "--no-cache builds all steps, and --from some of them; leave one of them out")
+			}
+			options.NoCache, options.From, options.LiveCheckpoints = noCache, fromStep, live
 			if from.path != "" {
 				return a.buildWorkflow(c.Context(), options, from, output, asJSON)
 			}
@@ -108,10 +115,12 @@ the command fails in the end.`,
 	f.BoolVar(&noCache, "no-cache", false, "build from scratch; downloaded packages are still used")
 	f.BoolVar(&live, "live-checkpoints", false, "with engine vm, keep the running machine after each step too, to go on without a boot; takes some 300 MB each")
 	f.StringVar(&until, "until", string(build.StageVerify), "stop after this stage: provision, pack or verify")
-	f.StringVar(&onError, "on-error", "clean", "what to do with the work folder of a failed build: clean or keep")
+	f.StringVar(&fromStep, "from", "", "run again from this step, by name or number, even if it is in the cache")
+	f.StringVar(&onError, "on-error", "clean", "what to do when the build fails: clean, keep (the work folders stay) or shell (in the failing guest, then clean)")
 	f.BoolVar(&asJSON, "json", false, "print the result as JSON")
 	_ = c.RegisterFlagCompletionFunc("until", cobra.FixedCompletions([]string{"provision", "pack", "verify"}, cobra.ShellCompDirectiveNoFileComp))
-	_ = c.RegisterFlagCompletionFunc("on-error", cobra.FixedCompletions([]string{"clean", "keep"}, cobra.ShellCompDirectiveNoFileComp))
+	_ = c.RegisterFlagCompletionFunc("from", cobra.NoFileCompletions)
+	_ = c.RegisterFlagCompletionFunc("on-error", cobra.FixedCompletions([]string{"clean", "keep", "shell"}, cobra.ShellCompDirectiveNoFileComp))
 	_ = c.MarkFlagDirname("output")
 	_ = c.MarkFlagDirname("cache-dir")
 	return c

@@ -12,6 +12,7 @@ import (
 	gossh "golang.org/x/crypto/ssh"
 
 	"github.com/org/imagebuild-action/internal/build"
+	"github.com/org/imagebuild-action/internal/failure"
 	"github.com/org/imagebuild-action/internal/fault"
 	"github.com/org/imagebuild-action/internal/guest"
 	"github.com/org/imagebuild-action/internal/report"
@@ -24,10 +25,10 @@ import (
 
 // testFlags are what the test command can be told.
 type testFlags struct {
-	template, user, keyFile, firmware, failure, accel string
-	commands                                          []string
-	cloudInit, network, console, asJSON               bool
-	timeout                                           time.Duration
+	template, user, keyFile, firmware, failureDir, accel string
+	commands                                             []string
+	cloudInit, network, console, asJSON                  bool
+	timeout                                              time.Duration
 }
 
 func (a *app) testCommand() *cobra.Command {
@@ -61,7 +62,7 @@ newer), or through cloud-init, or with --ssh-user and --ssh-key.`,
 	flags.BoolVar(&f.network, "network", false, "let the guest reach the network")
 	flags.BoolVar(&f.console, "console", false, "show the serial console")
 	flags.DurationVar(&f.timeout, "timeout", verify.DefaultBootTimeout, "the longest that the boot may take")
-	flags.StringVar(&f.failure, "failure-dir", "failure", "folder for screen, console and reproducing command of a failed boot")
+	flags.StringVar(&f.failureDir, "failure-dir", "failure", "folder for screen, console and reproducing command of a failed boot")
 	flags.StringArrayVar(&in.vars, "var", nil, "set a variable of the template, as name=value (repeatable)")
 	flags.StringSliceVarP(&in.platforms, "platform", "p", nil, "the template's platform whose tests to run (default: its first)")
 	flags.BoolVar(&f.asJSON, "json", false, "print the results as JSON")
@@ -88,10 +89,13 @@ func (a *app) testArtifacts(ctx context.Context, artifacts []string, f testFlags
 	for _, artifact := range artifacts {
 		request := request
 		request.Artifact = artifact
-		request.FailureDir = filepath.Join(f.failure, filepath.Base(artifact))
+		request.FailureDir = filepath.Join(f.failureDir, filepath.Base(artifact))
 		err := report.Do(reporter, filepath.Base(artifact), func(task report.Task) error {
 			result, err := verify.Boot(ctx, request, task)
 			results = append(results, result)
+			if err != nil && result.Reproduce != "" { // there is a bundle
+				err = failure.Write(request.FailureDir, failure.Cause{Err: err, Secrets: a.secrets})
+			}
 			return err
 		})
 		if errs = append(errs, err); ctx.Err() != nil {
@@ -117,7 +121,7 @@ func (a *app) testRequest(ctx context.Context, f testFlags, in inputs) (verify.R
 	request := verify.Request{
 		Hardware: target.Hardware{Firmware: target.Firmware(f.firmware)}, Accel: vm.Accel(f.accel),
 		Access:  verify.Access{User: f.user, CloudInit: f.cloudInit},
-		Network: f.network, Console: f.console, BootTimeout: f.timeout, Dir: dir,
+		Secrets: a.secrets, Network: f.network, Console: f.console, BootTimeout: f.timeout, Dir: dir,
 	}
 	if dir == "" {
 		request.Dir = "/var/tmp" // a disk may be large, and /tmp may be memory

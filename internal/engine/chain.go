@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"os"
@@ -16,23 +17,26 @@ import (
 // Chain is a disk in parts: a raw base, and layers on top of it, each a qcow2
 // file with what one step changed. The files lie in one folder and name each
 // other relative to it, so a layer that comes out of a cache fits again.
+//
+// A layer means nothing without the very bytes below it. So each has an id of
+// its own, and knows the id of the one that it was made on.
 type Chain struct {
-	dir    string
-	layers int
+	dir string
+	ids []string // of the base and the layers
 }
 
 // baseName is the raw disk below all layers.
 const baseName = "base.raw"
 
 // NewChain is a chain without layers in the folder dir, whose base is made by
-// the caller, at Base.
-func NewChain(dir string) *Chain { return &Chain{dir: dir} }
+// the caller, at Base. Two bases of one id must have the same bytes.
+func NewChain(dir, baseID string) *Chain { return &Chain{dir: dir, ids: []string{baseID}} }
 
 // Base is where the raw disk lies.
 func (c *Chain) Base() string { return filepath.Join(c.dir, baseName) }
 
 // Layers is how many there are.
-func (c *Chain) Layers() int { return c.layers }
+func (c *Chain) Layers() int { return len(c.ids) - 1 }
 
 // Layer is where layer n lies, counted from 1.
 func (c *Chain) Layer(n int) string { return filepath.Join(c.dir, layerName(n)) }
@@ -44,14 +48,14 @@ func layerName(n int) string {
 	return fmt.Sprintf("layer-%d.qcow2", n)
 }
 
-// Add counts the layer whose file was just put at Layer(Layers()+1).
-func (c *Chain) Add() { c.layers++ }
+// last is the id of the topmost part.
+func (c *Chain) last() string { return c.ids[len(c.ids)-1] }
 
 // Forget drops all layers above n.
 func (c *Chain) Forget(n int) error {
 	var err error
-	for ; c.layers > n; c.layers-- {
-		err = errors.Join(err, os.Remove(c.Layer(c.layers)))
+	for ; c.Layers() > n; c.ids = c.ids[:len(c.ids)-1] {
+		err = errors.Join(err, os.Remove(c.Layer(c.Layers())))
 	}
 	return run.Explain(err)
 }
@@ -59,17 +63,17 @@ func (c *Chain) Forget(n int) error {
 // Grow adds an empty layer, and returns its file.
 func (c *Chain) Grow(ctx context.Context) (string, error) {
 	format := "qcow2"
-	if c.layers == 0 {
+	if c.Layers() == 0 {
 		format = "raw"
 	}
-	path := c.Layer(c.layers + 1)
+	path := c.Layer(c.Layers() + 1)
 	err := run.Run(ctx, run.Spec{Dir: c.dir, Argv: []string{
-		"qemu-img", "create", "-q", "-f", "qcow2", "-b", layerName(c.layers), "-F", format, path,
+		"qemu-img", "create", "-q", "-f", "qcow2", "-b", layerName(c.Layers()), "-F", format, path,
 	}})
 	if err != nil {
 		return "", fmt.Errorf("make a layer of the disk: %w", err)
 	}
-	c.Add()
+	c.ids = append(c.ids, rand.Text())
 	return path, nil
 }
 
@@ -102,7 +106,7 @@ func (c *Chain) Open() (_ *Opened, err error) {
 			err = errors.Join(err, o.Close())
 		}
 	}()
-	for n := 1; n <= c.layers; n++ {
+	for n := 1; n <= c.Layers(); n++ {
 		f, err := os.Open(c.Layer(n))
 		if err != nil {
 			return nil, run.Explain(err)

@@ -32,19 +32,18 @@ for m in $frozen; do fsfreeze -u "$m"; done
 // it: a guest that writes a lot has a lot to sync.
 const freezeTimeout = 2 * time.Minute
 
-// Checkpoint keeps the disk as it is now. It returns the file of the layer
-// that does not change any more; the guest goes on in a new one.
-func (m *Machine) Checkpoint(ctx context.Context) (layer string, err error) {
-	layer = m.config.Chain.Layer(m.config.Chain.Layers())
+// Checkpoint ends the chain's last layer with the disk as it is now; the guest
+// goes on in a new one.
+func (m *Machine) Checkpoint(ctx context.Context) error {
 	next, err := m.config.Chain.Grow(ctx)
 	if err != nil {
-		return "", err
+		return err
 	}
 	err = m.frozen(ctx, func(ctx context.Context) error { return m.machine.Snapshot(ctx, 0, next) })
 	if err != nil {
-		return "", fmt.Errorf("checkpoint: %w", err)
+		return fmt.Errorf("checkpoint: %w", err)
 	}
-	return layer, nil
+	return nil
 }
 
 // frozen runs fn while the guest's file systems stand still.

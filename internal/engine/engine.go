@@ -1,11 +1,11 @@
 // Package engine runs steps in a booted machine, over SSH, and keeps the disk
 // as it was after each of them.
 //
-//	chain := engine.NewChain(dir) // with a bootable disk at chain.Base()
+//	chain := engine.NewChain(dir, id) // with a bootable disk at chain.Base()
 //	machine, err := engine.Boot(ctx, engine.Config{Chain: chain, Dir: dir, Epoch: epoch}, task)
 //	defer machine.Close(ctx)
 //	err = step.Do(ctx, machine, task)
-//	layer, err := machine.Checkpoint(ctx) // the file with what the step changed
+//	err = machine.Checkpoint(ctx) // chain.Layers() grows by one
 //	...
 //	err = machine.Shutdown(ctx)
 //	disk, err := chain.Open()
@@ -51,6 +51,9 @@ type Config struct {
 	// Zero means the defaults.
 	BootTimeout     time.Duration
 	ShutdownTimeout time.Duration
+	// Failed, if set, may look at a machine that does not come up, before it
+	// is closed.
+	Failed func(ctx context.Context, m *Machine)
 }
 
 // The defaults are for an emulated guest on a busy machine, where a boot takes
@@ -83,6 +86,7 @@ type Machine struct {
 var (
 	_ guest.Guest    = (*Machine)(nil)
 	_ guest.Rebooter = (*Machine)(nil)
+	_ guest.Sheller  = (*Machine)(nil)
 )
 
 // Boot starts a machine on a new layer of the chain, and returns when commands
@@ -107,10 +111,18 @@ func Boot(ctx context.Context, config Config, task report.Task) (*Machine, error
 	}
 	task.Note("booting under %s (%s)", strings.ToUpper(string(m.machine.Accel)), m.machine.AccelReason)
 	if err := m.enter(ctx); err != nil {
-		return nil, errors.Join(m.explain(ctx, err), m.Close(ctx))
+		return nil, m.giveUp(ctx, err)
 	}
 	task.Note("entered after %.0f s by %s, kernel %s", m.seen.Seconds, m.way.How, m.seen.Kernel)
 	return m, nil
+}
+
+// giveUp ends a machine that did not come up.
+func (m *Machine) giveUp(ctx context.Context, err error) error {
+	if m.config.Failed != nil && ctx.Err() == nil {
+		m.config.Failed(ctx, m)
+	}
+	return errors.Join(m.explain(ctx, err), m.Close(ctx))
 }
 
 func newMachine(config Config) *Machine {
@@ -195,6 +207,11 @@ func (m *Machine) Put(ctx context.Context, file guest.File, content io.Reader) e
 // Get implements guest.Guest.
 func (m *Machine) Get(ctx context.Context, path string, to io.Writer) error {
 	return m.within(ctx, func(ctx context.Context) error { return m.client.Get(ctx, path, to) })
+}
+
+// Shell implements guest.Sheller.
+func (m *Machine) Shell(ctx context.Context, console guest.Console) error {
+	return m.within(ctx, func(ctx context.Context) error { return m.client.Shell(ctx, console) })
 }
 
 // endGrace is how long after a lost connection the machine's own end is

@@ -1,8 +1,10 @@
 package engine
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -36,7 +38,7 @@ func newChain(t *testing.T) (*Chain, *testkit.Disk) {
 	testkit.Tool(t, "qemu-img")
 	disk := testkit.NewDisk(4 << 20)
 	disk.Put(1<<20, testkit.Noise(1, 70<<10))
-	chain := NewChain(t.TempDir())
+	chain := NewChain(t.TempDir(), "base")
 	if err := os.Rename(testkit.RawFile(t, disk), chain.Base()); err != nil {
 		t.Fatal(err)
 	}
@@ -45,7 +47,8 @@ func newChain(t *testing.T) (*Chain, *testkit.Disk) {
 
 func TestChain(t *testing.T) {
 	chain, base := newChain(t)
-	for n := range 3 {
+	var saved [3]bytes.Buffer
+	for n := range saved {
 		path, err := chain.Grow(t.Context())
 		if err != nil {
 			t.Fatal(err)
@@ -53,17 +56,20 @@ func TestChain(t *testing.T) {
 		if path != chain.Layer(n+1) || chain.Layers() != n+1 {
 			t.Fatalf("layer %d of %d is %s", n+1, chain.Layers(), path)
 		}
+		if err := chain.Save(n+1, &saved[n]); err != nil {
+			t.Fatal(err)
+		}
 	}
-	// The folder can move: nothing in it knows where it was.
-	moved := filepath.Join(t.TempDir(), "elsewhere")
-	if err := os.Rename(filepath.Dir(chain.Base()), moved); err != nil {
-		t.Fatal(err)
+	other, _ := newChain(t)
+	if err := other.Load(bytes.NewReader(saved[1].Bytes())); !errors.Is(err, ErrOtherDisk) || other.Layers() != 0 {
+		t.Errorf("the second layer without the first: %v, %d layers", err, other.Layers())
 	}
-	again := NewChain(moved)
-	for range 3 {
-		again.Add()
+	for n := range saved {
+		if err := other.Load(&saved[n]); err != nil {
+			t.Fatal(err)
+		}
 	}
-	disk, err := again.Open()
+	disk, err := other.Open()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -71,12 +77,29 @@ func TestChain(t *testing.T) {
 	if err := disk.Close(); err != nil {
 		t.Error(err)
 	}
-	if err := again.Forget(1); err != nil || again.Layers() != 1 {
-		t.Errorf("%d layers, %v", again.Layers(), err)
+	if err := other.Forget(1); err != nil || other.Layers() != 1 {
+		t.Errorf("%d layers, %v", other.Layers(), err)
 	}
-	if left, _ := filepath.Glob(filepath.Join(moved, "layer-*")); len(left) != 1 {
+	if left, _ := filepath.Glob(filepath.Join(filepath.Dir(other.Base()), "layer-*")); len(left) != 1 {
 		t.Errorf("left %q", left)
 	}
+	if err := other.Load(failingReader{strings.NewReader(`{"id":"x","below":"` + other.last() + `"}` + "\n")}); err == nil || other.Layers() != 1 {
+		t.Errorf("a layer that cannot be read: %v, %d layers", err, other.Layers())
+	}
+	if left, _ := filepath.Glob(filepath.Join(filepath.Dir(other.Base()), "layer-*")); len(left) != 1 {
+		t.Errorf("left %q", left)
+	}
+}
+
+// failingReader fails where its text ends.
+type failingReader struct{ io.Reader }
+
+func (f failingReader) Read(p []byte) (int, error) {
+	n, err := f.Reader.Read(p)
+	if err != nil {
+		err = errors.New("damaged")
+	}
+	return n, err
 }
 
 func TestChainIsDamaged(t *testing.T) {
@@ -132,19 +155,24 @@ func TestNobodyAnswers(t *testing.T) {
 }
 
 func TestResumeRefuses(t *testing.T) {
-	for name, text := range map[string]string{
-		"nothing":       "",
-		"no header":     strings.Repeat("x", 8<<10) + "\n",
-		"no JSON":       "hello\n",
-		"other machine": `{"uuid":"x","hardware":{"cpus":7}}` + "\n",
-		"no key":        `{"uuid":"x","hardware":{"cpus":2,"memory":1073741824,"firmware":"bios","controller":"virtio-blk","nic":"virtio-net"}}` + "\n",
+	const hardware = `"hardware":{"cpus":2,"memory":1073741824,"firmware":"bios","controller":"virtio-blk","nic":"virtio-net"}`
+	for name, test := range map[string]struct {
+		text string
+		want error // nil: any
+	}{
+		"nothing":       {"", nil},
+		"no header":     {strings.Repeat("x", 8<<10) + "\n", nil},
+		"no JSON":       {"hello\n", nil},
+		"other disk":    {`{"below":"other",` + hardware + "}\n", ErrOtherDisk},
+		"other machine": {`{"below":"base","hardware":{"cpus":7}}` + "\n", ErrOtherMachine},
+		"no key":        {`{"below":"base",` + hardware + "}\n", nil},
 	} {
 		chain, _ := newChain(t)
-		_, err := Resume(t.Context(), Config{Chain: chain, Dir: t.TempDir(), Accel: vm.TCG}, strings.NewReader(text), report.Discard.Begin(""))
-		if err == nil {
+		_, err := Resume(t.Context(), Config{Chain: chain, Dir: t.TempDir(), Accel: vm.TCG}, strings.NewReader(test.text), report.Discard.Begin(""))
+		switch {
+		case err == nil:
 			t.Errorf("%s: resumed", name)
-		}
-		if (name == "other machine") != errors.Is(err, ErrOtherMachine) {
+		case test.want != nil && !errors.Is(err, test.want), test.want == nil && (errors.Is(err, ErrOtherDisk) || errors.Is(err, ErrOtherMachine)):
 			t.Errorf("%s: %v", name, err)
 		}
 		if chain.Layers() != 0 {

@@ -3,12 +3,11 @@ package engine
 import (
 	"bufio"
 	"context"
-	"encoding/json"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"strconv"
 	"time"
 
@@ -22,13 +21,12 @@ import (
 // liveHeader begins a saved state, as one line of JSON. Behind it come the
 // file of the layer that the guest was writing to, and QEMU's stream.
 type liveHeader struct {
+	Below      string          `json:"below"` // the id of the layer that the guest's own lies on
 	UUID       string          `json:"uuid"`
 	Seed       []byte          `json:"seed"` // of the key that lets us in
 	Hardware   target.Hardware `json:"hardware"`
 	LayerBytes int64           `json:"layer_bytes"`
 }
-
-const maxLiveHeader = 4 << 10 // bytes
 
 // ErrOtherMachine is a saved state that does not go on here: it was saved of
 // other hardware.
@@ -59,11 +57,9 @@ func (m *Machine) SaveLive(ctx context.Context, w io.Writer) (err error) {
 	if err != nil {
 		return run.Explain(err)
 	}
-	header, err := json.Marshal(liveHeader{m.uuid, m.way.Seed, m.config.Hardware, info.Size()})
+	chain := m.config.Chain
+	err = writeHeader(w, liveHeader{chain.ids[chain.Layers()-1], m.uuid, m.way.Seed, m.config.Hardware, info.Size()})
 	if err != nil {
-		return err
-	}
-	if _, err := w.Write(append(header, '\n')); err != nil {
 		return err
 	}
 	if _, err := io.CopyN(w, layer, info.Size()); err != nil {
@@ -82,42 +78,33 @@ func Resume(ctx context.Context, config Config, r io.Reader, task report.Task) (
 	started := time.Now()
 	m := newMachine(config)
 	buffered := bufio.NewReaderSize(r, 1<<20)
-	header, err := readLiveHeader(buffered)
-	if err != nil {
-		return nil, err
-	}
-	if header.Hardware != m.config.Hardware {
-		return nil, fmt.Errorf("%w: with %d processors and %s of memory", ErrOtherMachine, header.Hardware.CPUs, header.Hardware.Memory)
-	}
-	m.uuid = header.UUID
-	if m.way, err = entry.CredentialsFor(header.Seed); err != nil {
+	var header liveHeader
+	if err := readHeader(buffered, &header); err != nil {
 		return nil, err
 	}
 	chain := config.Chain
-	if err := copyTo(chain.Layer(chain.Layers()+1), io.LimitReader(buffered, header.LayerBytes)); err != nil {
+	switch {
+	case header.Below != chain.last():
+		return nil, ErrOtherDisk
+	case header.Hardware != m.config.Hardware:
+		return nil, fmt.Errorf("%w: with %d processors and %s of memory", ErrOtherMachine, header.Hardware.CPUs, header.Hardware.Memory)
+	}
+	m.uuid = header.UUID
+	var err error
+	if m.way, err = entry.CredentialsFor(header.Seed); err != nil {
 		return nil, err
 	}
-	chain.Add()
+	if err := chain.add(rand.Text(), io.LimitReader(buffered, header.LayerBytes)); err != nil {
+		return nil, err
+	}
 	if err := m.start(ctx, true); err != nil {
 		return nil, err
 	}
 	if err := m.goOn(ctx, buffered); err != nil {
-		return nil, errors.Join(m.explain(ctx, err), m.Close(ctx))
+		return nil, m.giveUp(ctx, err)
 	}
 	task.Note("the machine goes on after %.1f s, without a boot", time.Since(started).Seconds())
 	return m, nil
-}
-
-func readLiveHeader(r *bufio.Reader) (liveHeader, error) {
-	var header liveHeader
-	line, err := r.ReadSlice('\n')
-	if err != nil || len(line) > maxLiveHeader {
-		return header, fmt.Errorf("read the saved state: no header within %d bytes (%w)", maxLiveHeader, errors.Join(err))
-	}
-	if err := json.Unmarshal(line, &header); err != nil {
-		return header, fmt.Errorf("read the saved state: %w", err)
-	}
-	return header, nil
 }
 
 func (m *Machine) goOn(ctx context.Context, state io.Reader) error {
@@ -134,13 +121,4 @@ func (m *Machine) goOn(ctx context.Context, state io.Reader) error {
 	return m.within(ctx, func(ctx context.Context) error {
 		return m.client.Run(ctx, guest.Command{Argv: []string{"date", "--utc", "--set", now}})
 	})
-}
-
-func copyTo(path string, r io.Reader) error {
-	f, err := os.OpenFile(filepath.Clean(path), os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
-	if err != nil {
-		return run.Explain(err)
-	}
-	_, err = io.Copy(f, r)
-	return run.Explain(errors.Join(err, f.Close()))
 }

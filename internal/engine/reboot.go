@@ -82,6 +82,17 @@ func (m *Machine) Close(ctx context.Context) error {
 	return m.machine.Close(ctx)
 }
 
+// Screendump writes what the screen shows to path, as PNG.
+func (m *Machine) Screendump(ctx context.Context, path string) error {
+	return m.machine.Screendump(ctx, path)
+}
+
+// SerialLog is the file that holds what the console said.
+func (m *Machine) SerialLog() string { return m.serial }
+
+// Command is the command line that starts the machine again.
+func (m *Machine) Command() string { return m.machine.Command() }
+
 // explain adds what the console said last, and how to start the machine again.
 func (m *Machine) explain(ctx context.Context, err error) error {
 	if ctx.Err() != nil || errors.Is(err, context.Canceled) {

@@ -18,7 +18,7 @@ const module = "github.com/org/imagebuild-action/"
 var floors = [][]string{
 	0: {"internal/fault", "internal/size", "internal/undo", "internal/redact", "internal/retry", "internal/ordered", "internal/fifo", "internal/house", "internal/ci", "internal/yamltext"},
 	1: {"internal/image", "internal/guest", "internal/run", "internal/report", "internal/target", "internal/template", "internal/actionfile"},
-	2: {"internal/plan", "internal/format/tarball", "internal/testkit", "internal/githubtest/...", "internal/workflow", "internal/dockertest"},
+	2: {"internal/plan", "internal/format/tarball", "internal/testkit", "internal/githubtest/...", "internal/workflow", "internal/dockertest", "internal/tty", "internal/failure"},
 	3: {"internal/format/...", "internal/chroot", "internal/ssh", "internal/cache", "internal/toolroot", "internal/userns", "internal/container", "internal/github", "internal/revision", "internal/dockertest", "internal/fetch"},
 	4: {"internal/tree", "internal/vm", "internal/artifact", "internal/entry", "platforms/internal/pack", "internal/extract"},
 	5: {"internal/emit", "internal/engine", "internal/seal", "internal/bootfiles", "internal/vagrant", "internal/manifest", "internal/verify", "internal/source/bootstrap", "platforms/libvirt", "platforms/virtualbox", "platforms/vmware", "internal/source/image"},

@@ -47,18 +47,19 @@ func newServer(t *testing.T, authorized ssh.Signer) *testkit.SSHServer {
 
 // servers runs a test against all kinds of servers.
 func servers(t *testing.T, test func(t *testing.T, c *Client)) {
+	t.Parallel()
 	t.Run("in process", func(t *testing.T) {
+		t.Parallel()
 		signer, _ := key(t)
 		test(t, dial(t, newServer(t, signer).Addr, "root", signer))
 	})
-	t.Run("openssh", func(t *testing.T) {
-		signer, line := key(t)
-		test(t, dial(t, testkit.OpenSSH(t, line, "Subsystem sftp internal-sftp"), "root", signer))
-	})
-	t.Run("openssh without sftp", func(t *testing.T) {
-		signer, line := key(t)
-		test(t, dial(t, testkit.OpenSSH(t, line), "root", signer))
-	})
+	for name, config := range map[string]string{"openssh": "Subsystem sftp internal-sftp", "openssh without sftp": ""} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			signer, line := key(t)
+			test(t, dial(t, testkit.OpenSSH(t, line, config), "root", signer))
+		})
+	}
 }
 
 func TestVagrantKeys(t *testing.T) {
@@ -188,6 +189,7 @@ func TestSudo(t *testing.T) {
 }
 
 func TestHostileServers(t *testing.T) {
+	t.Parallel()
 	signer, _ := key(t)
 	endless := func(text string) func(net.Conn) {
 		return func(conn net.Conn) {
@@ -251,6 +253,7 @@ func TestRefusedAndOtherHostKey(t *testing.T) {
 
 // A service that a command leaves behind holds its output open.
 func TestDaemonDoesNotHoldTheCommand(t *testing.T) {
+	t.Parallel()
 	signer, line := key(t)
 	c := dial(t, testkit.OpenSSH(t, line), "root", signer)
 	var out bytes.Buffer

@@ -2,7 +2,6 @@ package verify
 
 import (
 	"io"
-	"os"
 	"strings"
 
 	"github.com/org/imagebuild-action/internal/run"
@@ -10,15 +9,6 @@ import (
 
 func writeFile(path, content string) error {
 	return place(path, strings.NewReader(content))
-}
-
-func copyFile(to, from string) error {
-	f, err := os.Open(from)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	return place(to, f)
 }
 
 func place(path string, content io.Reader) error {

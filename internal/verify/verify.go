@@ -13,15 +13,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"strings"
 	"time"
 
 	"github.com/org/imagebuild-action/internal/artifact"
 	"github.com/org/imagebuild-action/internal/entry"
+	"github.com/org/imagebuild-action/internal/failure"
 	"github.com/org/imagebuild-action/internal/fault"
 	"github.com/org/imagebuild-action/internal/guest"
+	"github.com/org/imagebuild-action/internal/redact"
 	"github.com/org/imagebuild-action/internal/report"
 	"github.com/org/imagebuild-action/internal/run"
 	"github.com/org/imagebuild-action/internal/target"
@@ -48,6 +49,7 @@ type Request struct {
 	// FailureDir receives the last screen, the serial log and the reproducing
 	// command when something fails. Empty: they are not kept.
 	FailureDir string
+	Secrets    *redact.Set // masked in what is kept
 	// BootTimeout and ShutdownTimeout bound the machine's start to SSH and its
 	// end. Zero means the defaults.
 	BootTimeout     time.Duration
@@ -268,33 +270,21 @@ func (b *boot) explain(ctx context.Context, machine *vm.Machine, err error) erro
 		if keepErr := b.keep(ctx, machine, dir); keepErr != nil {
 			b.task.Warn("the failure bundle is incomplete: %v", keepErr)
 		}
-		fmt.Fprintf(&kept, "\n  kept in %s: screen.png, serial.log, reproduce.sh", dir)
+		fmt.Fprintf(&kept, "\n  kept in %s: %s, %s, %s", dir, failure.ScreenFile, failure.SerialFile, failure.ScriptFile)
 	}
 	fmt.Fprintf(&kept, "\n  the machine was: %s", machine.Command())
 	return fault.Wrap(fault.Guest, fmt.Errorf("%w%s", err, kept.String()))
 }
 
 func (b *boot) keep(ctx context.Context, machine *vm.Machine, dir string) error {
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return run.Explain(err)
-	}
-	var errs []error
-	screen := filepath.Join(b.dir, "screen.png")
-	// QEMU writes into our own folder; what it made is then copied.
-	if err := machine.Screendump(ctx, screen); err != nil {
-		errs = append(errs, err)
-	} else {
-		b.result.Screen = filepath.Join(dir, "screen.png")
-		errs = append(errs, copyFile(b.result.Screen, screen))
-	}
-	b.result.SerialLog = filepath.Join(dir, "serial.log")
-	errs = append(errs, copyFile(b.result.SerialLog, b.config.SerialLog))
-	b.result.Reproduce = filepath.Join(dir, "reproduce.sh")
-	script := "#!/bin/sh\n# Boots the image again, with its serial console on the terminal.\nset -e\n"
-	command := machine.Command()
+	script, command := "", machine.Command()
 	if by := b.artifact.Describe(b.disk); by != "" {
-		script += "cd \"$(mktemp -d)\"\n" + by + "\n"
+		script = "cd \"$(mktemp -d)\"\n" + by + "\n"
 		command = strings.ReplaceAll(command, b.disk.Path, filepath.Base(b.disk.Path))
 	}
-	return errors.Join(append(errs, writeFile(b.result.Reproduce, script+command+"\n"))...)
+	kept, err := failure.KeepMachine(ctx, dir, machine, failure.Remains{
+		Work: b.dir, SerialLog: b.config.SerialLog, Script: script + command + "\n", Secrets: b.request.Secrets,
+	})
+	b.result.Screen, b.result.SerialLog, b.result.Reproduce = kept.Screen, kept.SerialLog, kept.Reproduce
+	return err
 }
