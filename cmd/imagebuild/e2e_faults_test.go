@@ -166,6 +166,17 @@ func killed(t *testing.T, p *program, base string) {
 // and returns the log when it has ended.
 func interrupt(t *testing.T, cmd *exec.Cmd, line string, signal syscall.Signal) string {
 	t.Helper()
+	return atLine(t, cmd, line, func() {
+		if err := cmd.Process.Signal(signal); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// atLine starts cmd, calls act once when its log shows line, and returns the
+// log when it has ended.
+func atLine(t *testing.T, cmd *exec.Cmd, line string, act func()) string {
+	t.Helper()
 	stderr, err := cmd.StderrPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -174,16 +185,14 @@ func interrupt(t *testing.T, cmd *exec.Cmd, line string, signal syscall.Signal) 
 		t.Fatal(err)
 	}
 	var log strings.Builder
-	sent := false
+	seen := false
 	reader := bufio.NewReader(stderr)
 	for {
 		text, err := reader.ReadString('\n')
 		log.WriteString(text)
-		if !sent && strings.Contains(text, line) {
-			sent = true
-			if err := cmd.Process.Signal(signal); err != nil {
-				t.Error(err)
-			}
+		if !seen && strings.Contains(text, line) {
+			seen = true
+			act()
 		}
 		if err != nil {
 			if err != io.EOF {
@@ -193,7 +202,7 @@ func interrupt(t *testing.T, cmd *exec.Cmd, line string, signal syscall.Signal) 
 		}
 	}
 	_ = cmd.Wait()
-	if !sent {
+	if !seen {
 		t.Fatalf("the log never showed %q:\n%s", line, last(log.String(), 3000))
 	}
 	return log.String()

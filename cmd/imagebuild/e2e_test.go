@@ -203,6 +203,7 @@ func TestE2E(t *testing.T) {
 	t.Run("mistakes", func(t *testing.T) { mistakes(t, p) })
 	t.Run("fewer rights", func(t *testing.T) { rights(t, p) })
 	t.Run("memory does not grow with the disk", func(t *testing.T) { memory(t, p, base) })
+	t.Run("in a machine", func(t *testing.T) { machines(t, p, base, out) })
 	t.Run("killed at every stage", func(t *testing.T) { killed(t, p, base) })
 }
 

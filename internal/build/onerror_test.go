@@ -73,8 +73,10 @@ func TestForget(t *testing.T) {
 		}
 	}
 	for range 2 { // what is gone already is no error
-		if err := b.forget(report.Discard.Begin("")); err != nil {
-			t.Fatal(err)
+		for _, tree := range b.trees {
+			if err := b.forget(tree, tree.key, report.Discard.Begin("")); err != nil {
+				t.Fatal(err)
+			}
 		}
 	}
 	for n, want := range []bool{true, true, false, false} {
