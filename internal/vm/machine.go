@@ -44,6 +44,9 @@ var (
 	ErrPoweredOff = errors.New("the guest powered off")
 	// ErrStuck is a guest that waits for a person: a panic, an emergency shell.
 	ErrStuck = errors.New("the guest is stuck")
+	// ErrRebooted is a guest that started again although Config.NoReboot says
+	// that it should not.
+	ErrRebooted = errors.New("the guest rebooted")
 )
 
 // Start starts a machine, which runs until Close, until ctx ends, or until it
@@ -68,7 +71,7 @@ func Start(ctx context.Context, config Config) (_ *Machine, err error) {
 		return nil, fault.Wrap(fault.Environment, err)
 	}
 	defer theirs.Close()
-	console, err := newSerial(config.SerialLog, config.OnSerial)
+	console, err := newSerial(config.SerialLog, config.OnSerial, config.Console)
 	if err != nil {
 		return nil, errors.Join(err, ours.Close())
 	}
@@ -199,7 +202,8 @@ func (m *Machine) supervise() {
 		m.end(fmt.Errorf("%w: %s", ErrStuck, m.serial.fatalLine()))
 		return
 	}
-	err := m.process.Wait()
+	err := m.process.Wait() // the console's pipe is empty now
+	m.serial.flush()
 	<-m.control.done // the last events
 	m.mu.Lock()
 	reason := m.reason
@@ -212,6 +216,8 @@ func (m *Machine) supervise() {
 		m.end(fmt.Errorf("QEMU ended: %w", err))
 	case reason == "" || strings.HasPrefix(reason, "guest-shutdown"):
 		m.end(ErrPoweredOff)
+	case reason == "guest-reset":
+		m.end(ErrRebooted)
 	default:
 		m.end(fmt.Errorf("QEMU ended: %s", reason))
 	}
