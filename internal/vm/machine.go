@@ -84,8 +84,12 @@ func Start(ctx context.Context, config Config) (_ *Machine, err error) {
 		Accel: accel, AccelReason: reason,
 		argv: argv, serial: console, stderr: &run.Tail{}, cancel: cancel, done: make(chan struct{}),
 	}
+	control := []string{"-chardev", "socket,id=qmp,fd=3", "-mon", "chardev=qmp,mode=control"}
+	if config.held() {
+		control = append(control, "-S")
+	}
 	m.process, err = run.Start(ctx, run.Spec{
-		Argv: append(argv[:len(argv):len(argv)], "-chardev", "socket,id=qmp,fd=3", "-mon", "chardev=qmp,mode=control"),
+		Argv: append(argv[:len(argv):len(argv)], control...),
 		Env:  env, Stdout: console, Stderr: m.stderr, ExtraFiles: []*os.File{theirs}, Group: true,
 	})
 	if err != nil {
@@ -102,6 +106,11 @@ func Start(ctx context.Context, config Config) (_ *Machine, err error) {
 	_ = theirs.Close() // or we would never see the end of QEMU on ours
 	if err := m.connect(startCtx, ours, !config.NoNetwork); err != nil {
 		return nil, m.startFailed(ctx, err)
+	}
+	if config.held() {
+		if _, err := m.control.execute(startCtx, "cont", nil); err != nil {
+			return nil, m.startFailed(ctx, err)
+		}
 	}
 	go m.supervise()
 	return m, nil

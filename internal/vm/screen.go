@@ -65,7 +65,7 @@ func (m *Machine) WaitSettled(ctx context.Context, scratch string, limit time.Du
 	var last image.Image
 	same := 0
 	return m.look(ctx, scratch, limit, "the screen did not settle", func(now image.Image) bool {
-		if last != nil && settled(last, now) {
+		if last != nil && SameScreen(last, now) {
 			same++
 		} else {
 			same = 0
@@ -108,8 +108,8 @@ func (m *Machine) look(ctx context.Context, scratch string, limit time.Duration,
 	}
 }
 
-// settled tells whether two looks show the same but for a cursor.
-func settled(a, b image.Image) bool {
+// SameScreen tells whether two looks show the same but for a cursor.
+func SameScreen(a, b image.Image) bool {
 	if a.Bounds() != b.Bounds() {
 		return false
 	}
