@@ -1,0 +1,75 @@
+package iso
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/org/imagebuild-action/internal/size"
+	"github.com/org/imagebuild-action/internal/testkit"
+	"github.com/org/imagebuild-action/internal/vm"
+)
+
+// debianInstaller is where the package debian-installer-12-netboot-amd64 has
+// its files.
+const debianInstaller = "/usr/lib/debian-installer/images/12/amd64/text/debian-installer/amd64"
+
+// answers of the real Debian installer's: a command that runs as soon as they
+// are read, long before anything would be installed. It says so on the console
+// and writes to the disk what the kernel was told.
+const answersFormat = `# answers by %[1]s
+d-i preseed/early_command string \
+  echo "answers by %[1]s have been read" >/dev/ttyS0; \
+  modprobe virtio_blk; modprobe virtio_pci; \
+  i=0; while [ ! -b /dev/vda ] && [ $i -lt 30 ]; do i=$((i+1)); sleep 1; done; \
+  echo "HdrS answers by %[1]s" | dd of=/dev/vda; sync; poweroff -f
+`
+
+// TestDebianInstaller boots the real one: its kernel, its initrd, and our
+// answers over both channels.
+func TestDebianInstaller(t *testing.T) {
+	if os.Getenv("IMAGEBUILD_E2E") == "" {
+		t.Skip("boots the Debian installer: set IMAGEBUILD_E2E=1, or run make test")
+	}
+	if _, err := os.Stat(debianInstaller); err != nil {
+		testkit.Missing(t, "install debian-installer-12-netboot-amd64: %v", err)
+	}
+	for _, via := range []string{viaDisk, viaHTTP} {
+		t.Run(via, func(t *testing.T) {
+			dir := t.TempDir()
+			if err := os.WriteFile(filepath.Join(dir, "preseed.cfg"), fmt.Appendf(nil, answersFormat, via), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			c := New()
+			c.Kernel, c.Initrd = filepath.Join(debianInstaller, "linux"), filepath.Join(debianInstaller, "initrd.gz")
+			c.Unattended.Preseed, c.Via, c.Memory, c.Timeout = "preseed.cfg", via, 768*size.MiB, 5*time.Minute
+			c.Append = "quiet"
+			var wrong faults
+			if c.Validate(&wrong); len(wrong) > 0 {
+				t.Fatal(wrong)
+			}
+			s := Open(c, Request{
+				Arch: "amd64", Disk: 64 * size.MiB, TemplateDir: dir, CacheDir: filepath.Join(dir, "cache"), FailureDir: filepath.Join(dir, "failure"), Accel: vm.Auto,
+			})
+			task := newNotes()
+			started := time.Now()
+			disk, err := write(t, s, task)
+			t.Logf("%s:\n%s", time.Since(started).Round(time.Second), task)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if want := "HdrS answers by " + via + "\n"; !strings.HasPrefix(string(disk[:64]), want) {
+				t.Errorf("the disk begins with %q", disk[:64])
+			}
+			if !strings.Contains(task.String(), "answers by "+via+" have been read") {
+				t.Error("the console does not say that the answers have been read")
+			}
+			if read := strings.Contains(task.String(), "the installer reads http://10.0.2.100/preseed.cfg (GET, 200)"); read != (via == viaHTTP) {
+				t.Errorf("read over HTTP: %t", read)
+			}
+		})
+	}
+}
