@@ -90,6 +90,7 @@ type Partition struct {
 	Last       int64
 	Attributes uint64
 	Name       string // at most 36 UTF-16 units
+	Number     int    // from one on, as Read found it; Write numbers them in order
 }
 
 // OffsetBytes is where the partition starts.

@@ -72,6 +72,9 @@ func TestWriteAndRead(t *testing.T) {
 	if err := want.Write(disk, []byte("boot")); err != nil {
 		t.Fatal(err)
 	}
+	for n := range want.Partitions {
+		want.Partitions[n].Number = n + 1
+	}
 	for _, damage := range []string{"nothing", "header", "entries"} {
 		data := bytes.Clone(disk.data)
 		switch damage {

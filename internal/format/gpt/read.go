@@ -64,7 +64,9 @@ func readAt(r io.ReaderAt, sector, sectors int64) (Table, error) {
 		return Table{}, errors.New("the partition table's checksum is wrong")
 	}
 	t := Table{DiskGUID: GUID(h[56:72]), Sectors: sectors}
+	number := 0
 	for e := range slices.Chunk(entries, int(each)) {
+		number++
 		if GUID(e[:16]) == (GUID{}) {
 			continue
 		}
@@ -72,6 +74,7 @@ func readAt(r io.ReaderAt, sector, sectors int64) (Table, error) {
 		if err != nil {
 			return Table{}, err
 		}
+		p.Number = number
 		t.Partitions = append(t.Partitions, p)
 	}
 	return t, nil
