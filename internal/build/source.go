@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/org/imagebuild-action/internal/bootfiles"
@@ -21,6 +22,9 @@ import (
 // when, or from which commit, a build runs; otherwise nothing could be cached.
 var bootstrapEpoch = time.Unix(1577836800, 0).UTC() //nolint:gochecknoglobals // a constant
 
+// bootstrapKind is the source that packages can be asked of.
+const bootstrapKind = "bootstrap"
+
 // source opens the source of a tree.
 func (b *builder) source(t *builtTree, task report.Task) (source.TreeSource, error) {
 	epoch := b.Epoch
@@ -33,16 +37,22 @@ func (b *builder) source(t *builtTree, task report.Task) (source.TreeSource, err
 		packages = append(packages, bootfiles.RequiredPackages(config.Distribution)...)
 	}
 	opened, err := source.Open(t.plan.Source.Config, source.Request{
-		Arch: t.plan.Arch, Epoch: epoch, TemplateDir: b.dir, CacheDir: b.CacheDir, Packages: packages, Report: task,
+		Arch: t.plan.Arch, Epoch: epoch, TemplateDir: b.dir, CacheDir: b.CacheDir, Packages: packages,
+		DiskSize: t.plan.Disk.Size, FailureDir: filepath.Join(b.Output, "failure", "install"), Accel: b.Accel, Report: task,
 	})
 	if err != nil {
 		return nil, err
 	}
-	ts, ok := opened.(source.TreeSource)
-	if !ok {
-		return nil, fault.Errorf(fault.Input, "source %s does not yield a root filesystem", opened)
+	switch opened := opened.(type) {
+	case source.TreeSource:
+		return opened, nil
+	case source.DiskSource:
+		if keeper, ok := t.plan.Source.Config.(interface{ KeepsDisk() bool }); ok && keeper.KeepsDisk() {
+			return nil, fault.Errorf(fault.Input, "canonical: false keeps the disk of %s as it is, which engine: %s cannot; leave it out", opened, t.plan.Engine)
+		}
+		return source.FromDisk(opened, t.plan.Disk.Size), nil
 	}
-	return ts, nil
+	return nil, fault.Errorf(fault.Bug, "source %s yields neither a root filesystem nor a disk", opened)
 }
 
 // sources sees to it that every tree's source is in the cache.
@@ -51,6 +61,9 @@ func (b *builder) sources(ctx context.Context, task report.Task) error {
 		src, err := b.source(t, task)
 		if err != nil {
 			return err
+		}
+		if t.plan.Source.Kind != bootstrapKind && len(t.plan.GuestTools) > 0 {
+			task.Note("%s: %s are installed into new systems only, so what it has of them is what the image has", src, strings.Join(t.plan.GuestTools, ", "))
 		}
 		if t.sourceKey, err = src.Key(ctx); err != nil {
 			return err

@@ -38,9 +38,6 @@ type builtTree struct {
 // them at every boot (tmpfiles.d/systemd.conf).
 const journalDir = "var/log/journal"
 
-// osRelease is what runs inside.
-type osRelease struct{ Name, Release string }
-
 // seal turns each root filesystem into the canonical tree, and removes it.
 func (b *builder) seal(ctx context.Context, task report.Task) error {
 	for i, t := range b.trees {
@@ -92,6 +89,11 @@ func (b *builder) sealTree(ctx context.Context, t *builtTree, path, suffix strin
 	}
 	if t.sealed, err = tree.Tar(path); err != nil {
 		return err
+	}
+	if t.os == (osRelease{}) { // the source does not know what it holds
+		if t.os, err = readOSRelease(ctx, t.sealed); err != nil {
+			return err
+		}
 	}
 	lacks, err := bootfiles.CheckDrivers(ctx, t.sealed)
 	if err != nil {

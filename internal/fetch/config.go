@@ -28,7 +28,7 @@ func (c *Config) ValidateFile(faults template.Faults) {
 	case c.URL != "" && c.Path != "":
 		faults.Add("path", "url and path exclude each other; keep one")
 	case c.URL != "" && !isURL(c.URL, true):
-		faults.Add("url", "%q is not the URL of a file; write https://, http:// or file:// and a path, or use path", shown(c.URL))
+		faults.Add("url", "%q is not the URL of a file; write https://, http:// or file:// and a path, or use path", Shown(c.URL))
 	}
 	remote := c.URL != "" && !strings.HasPrefix(c.URL, "file:")
 	switch {
@@ -49,7 +49,7 @@ func (c *Config) ValidateFile(faults template.Faults) {
 	}
 	for field, location := range map[string]string{"checksums": c.Checksums, "signature": c.Signature} {
 		if strings.Contains(location, "://") && !isURL(location, true) {
-			faults.Add(field, "%q is not the URL of a file; write https://, http:// or file:// and a path, or a path alone", shown(location))
+			faults.Add(field, "%q is not the URL of a file; write https://, http:// or file:// and a path, or a path alone", Shown(location))
 		}
 	}
 }

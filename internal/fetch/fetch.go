@@ -71,7 +71,7 @@ type Request struct {
 func Digest(ctx context.Context, r Request) (string, error) {
 	d, err := r.digest(ctx)
 	if err != nil {
-		return "", fmt.Errorf("%s: %w", shown(r.Location), err)
+		return "", fmt.Errorf("%s: %w", Shown(r.Location), err)
 	}
 	if d != (digest{}) {
 		return d.String(), nil
@@ -89,7 +89,7 @@ func Digest(ctx context.Context, r Request) (string, error) {
 func Get(ctx context.Context, r Request, task report.Task) (string, error) {
 	file, err := r.get(ctx, task)
 	if err != nil {
-		return "", fmt.Errorf("fetch %s: %w", shown(r.Location), classify(ctx, err))
+		return "", fmt.Errorf("fetch %s: %w", Shown(r.Location), classify(ctx, err))
 	}
 	return file, nil
 }
@@ -174,9 +174,9 @@ func (r Request) policy(task report.Task) retry.Policy {
 
 func (r Request) limit() int64 { return int64(cmp.Or(r.LimitBytes, DefaultLimit)) }
 
-// shown is a location that may be printed: without a password or a query,
+// Shown is a location that may be printed: without a password or a query,
 // which may hold a token.
-func shown(location string) string {
+func Shown(location string) string {
 	u, err := url.Parse(location)
 	if err != nil || !strings.Contains(location, "://") {
 		return location

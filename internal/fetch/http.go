@@ -114,7 +114,7 @@ func (r Request) text(ctx context.Context, location string, limit int64) (text [
 		return nil
 	})
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", shown(location), err)
+		return nil, fmt.Errorf("%s: %w", Shown(location), err)
 	}
 	return text, nil
 }

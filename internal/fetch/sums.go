@@ -42,11 +42,11 @@ func (r Request) listed(ctx context.Context) (digest, error) {
 		return digest{}, fmt.Errorf("the keyring: %w", err)
 	}
 	if list, err = verify(ctx, list, signature, keyring); err != nil {
-		return digest{}, fmt.Errorf("the list of digests %s: %w", shown(r.ChecksumsURL), err)
+		return digest{}, fmt.Errorf("the list of digests %s: %w", Shown(r.ChecksumsURL), err)
 	}
 	d, err := find(list, r.name())
 	if err != nil {
-		return digest{}, fmt.Errorf("the list of digests %s: %w", shown(r.ChecksumsURL), err)
+		return digest{}, fmt.Errorf("the list of digests %s: %w", Shown(r.ChecksumsURL), err)
 	}
 	return d, nil
 }
@@ -115,9 +115,17 @@ func verify(ctx context.Context, text, signature, keyring []byte) (_ []byte, err
 	return signed, run.Explain(err)
 }
 
-func withRemedy(err error) error {
-	if _, missing := run.LookPath("gpgv"); missing != nil {
+// CheckTools finds what checking a signed list needs.
+func CheckTools() error {
+	if _, err := run.LookPath("gpgv"); err != nil {
 		return fault.Errorf(fault.Environment, "gpgv is not installed; install the package gpgv")
+	}
+	return nil
+}
+
+func withRemedy(err error) error {
+	if missing := CheckTools(); missing != nil {
+		return missing
 	}
 	return err
 }

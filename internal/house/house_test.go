@@ -21,7 +21,7 @@ var floors = [][]string{
 	2: {"internal/plan", "internal/format/tarball", "internal/testkit", "internal/githubtest/...", "internal/workflow", "internal/dockertest"},
 	3: {"internal/format/...", "internal/chroot", "internal/ssh", "internal/cache", "internal/toolroot", "internal/userns", "internal/container", "internal/github", "internal/revision", "internal/fetch", "internal/guestweb", "internal/dockertest"},
 	4: {"internal/tree", "internal/vm", "internal/artifact", "internal/extract", "platforms/internal/pack"},
-	5: {"internal/emit", "internal/seal", "internal/bootfiles", "internal/vagrant", "internal/manifest", "internal/verify", "internal/source/bootstrap", "internal/source/iso", "platforms/libvirt", "platforms/virtualbox", "platforms/vmware"},
+	5: {"internal/emit", "internal/seal", "internal/bootfiles", "internal/vagrant", "internal/manifest", "internal/verify", "internal/source/bootstrap", "internal/source/image", "internal/source/iso", "platforms/libvirt", "platforms/virtualbox", "platforms/vmware"},
 	6: {"platforms", "provision/...", "internal/source", "internal/release"},
 	7: {"internal/build"},
 	8: {"internal/cli", "internal/action"},

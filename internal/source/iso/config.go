@@ -164,6 +164,9 @@ func (c *Config) Files() []template.FileRef {
 	return files
 }
 
+// KeepsDisk tells whether the disk stays as the installer left it.
+func (c *Config) KeepsDisk() bool { return !c.Canonical }
+
 func (c *Config) hasDisc() bool { return c.URL != "" || c.Path != "" }
 
 // bootsFiles tells whether kernel and initrd are files, so that no disc is

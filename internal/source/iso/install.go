@@ -18,17 +18,14 @@ import (
 	"github.com/org/imagebuild-action/internal/vm"
 )
 
-// workPrefix begins the work folder's name, below the cache folder.
+// workPrefix begins the work folder's name, beside the disk.
 const workPrefix = "install-"
 
 // WriteDisk runs the installer on an empty disk and writes it to path as a
-// sparse raw file, whole or not at all.
+// sparse raw file, whole or not at all. Work files go beside it, and are
+// removed.
 func (s *Source) WriteDisk(ctx context.Context, path string, task report.Task) (err error) {
-	work := filepath.Join(s.request.CacheDir, "work")
-	if err := run.Sweep(work, workPrefix, run.SweepAge); err != nil {
-		return run.Explain(err)
-	}
-	dir, remove, err := run.TempDir(work, workPrefix)
+	dir, remove, err := run.TempDir(filepath.Dir(path), workPrefix)
 	if err != nil {
 		return err
 	}
