@@ -133,7 +133,7 @@ func TestClean(t *testing.T) {
 func TestWatchIsBounded(t *testing.T) {
 	task := newNotes()
 	w := newWatch(task, time.Second)
-	for range 100 {
+	for range 10 {
 		_, _ = w.Write([]byte(strings.Repeat("x", 10_000)))
 	}
 	_, _ = w.Write([]byte(strings.Repeat("\n", 10_000) + "Unpacking a\nUnpacking b\nlast"))

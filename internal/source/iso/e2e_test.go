@@ -43,7 +43,7 @@ func TestDebianInstaller(t *testing.T) {
 			}
 			c := New()
 			c.Kernel, c.Initrd = filepath.Join(debianInstaller, "linux"), filepath.Join(debianInstaller, "initrd.gz")
-			c.Unattended.Preseed, c.Via, c.Memory, c.Timeout = "preseed.cfg", via, 768*size.MiB, 5*time.Minute
+			c.Unattended.Preseed, c.Via, c.Memory, c.Timeout = "preseed.cfg", via, size.GiB, 5*time.Minute
 			c.Append = "quiet"
 			var wrong faults
 			if c.Validate(&wrong); len(wrong) > 0 {

@@ -15,6 +15,7 @@ import (
 )
 
 func TestInstalls(t *testing.T) {
+	t.Parallel()
 	task := newNotes()
 	s := tiny(t, tinyKernel("Linux version 1\r\nfine", writeDisk, powerOff), nil)
 	if err := s.Check(t.Context()); err != nil {
@@ -35,6 +36,7 @@ func TestInstalls(t *testing.T) {
 
 // TestFromDisc takes the kernel out of a disc, in each well-known place.
 func TestFromDisc(t *testing.T) {
+	t.Parallel()
 	s := tiny(t, tinyKernel("from the disc\r\n", writeDisk, powerOff), func(c *Config) {
 		c.Kernel, c.Initrd, c.Path = "", "", "disc.iso"
 		c.Unattended.Kickstart = "answers"
@@ -67,6 +69,7 @@ func TestFromDisc(t *testing.T) {
 }
 
 func TestKeysAreTyped(t *testing.T) {
+	t.Parallel()
 	s := tiny(t, tinyKernel("boot: ", waitForKeys, writeDisk, powerOff), func(c *Config) {
 		c.Keys = []Key{{Type: "Linux ks=", Timeout: time.Minute}, {Type: "x.", Timeout: time.Minute}}
 	})
@@ -128,6 +131,7 @@ func TestFailures(t *testing.T) {
 }
 
 func TestCancelled(t *testing.T) {
+	t.Parallel()
 	for _, at := range []string{"", "installing under", "first"} {
 		ctx, cancel := context.WithCancel(t.Context())
 		task := newNotes()
