@@ -151,6 +151,7 @@ func (c *console) await(t *testing.T, text string) {
 // TestKeysReachTheGuest types into a settled screen and finds the keys in the
 // guest, in order.
 func TestKeysReachTheGuest(t *testing.T) {
+	t.Parallel()
 	seen := newConsole()
 	m := start(t, Config{
 		Disks: []Disk{{Path: bootSector(t, "ready\r\n", echo...), Format: "raw", Snapshot: true}}, Console: seen,
@@ -184,6 +185,7 @@ func TestKeysReachTheGuest(t *testing.T) {
 }
 
 func TestScreenThatNeverSettles(t *testing.T) {
+	t.Parallel()
 	seen := newConsole()
 	m := start(t, Config{
 		Disks: []Disk{{Path: bootSector(t, "ready\r\n", flicker...), Format: "raw", Snapshot: true}}, Console: seen,
@@ -207,6 +209,7 @@ func TestScreenThatNeverSettles(t *testing.T) {
 // TestLastWords: a guest that powers off, or resets, in the middle of a line
 // has said that line.
 func TestLastWords(t *testing.T) {
+	t.Parallel()
 	for _, test := range []struct {
 		name string
 		end  []byte

@@ -30,6 +30,11 @@ func (s *Source) WriteDisk(ctx context.Context, path string, task report.Task) (
 		return err
 	}
 	defer func() { err = errors.Join(err, remove()) }()
+	if s.request.FailureDir != "" { // what an earlier one left says nothing of this one
+		if err := os.RemoveAll(s.request.FailureDir); err != nil {
+			return run.Explain(err)
+		}
+	}
 	disk, err := run.CreateFile(path)
 	if err != nil {
 		return err
