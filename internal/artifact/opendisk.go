@@ -46,10 +46,10 @@ func (o *OpenedDisk) Close() error { return o.closer.Close() }
 // disk. The content decides, not the name; errors about it are of kind Input.
 func OpenDisk(ctx context.Context, path, dir string, task report.Task) (*OpenedDisk, error) {
 	disk, err := openAny(ctx, path, dir, task)
-	if err != nil && ctx.Err() == nil {
-		err = fault.Wrap(fault.Input, err)
+	if err != nil && ctx.Err() != nil {
+		return nil, context.Cause(ctx) // not whatever the reader made of it
 	}
-	return disk, err
+	return disk, fault.Wrap(fault.Input, err)
 }
 
 func openAny(ctx context.Context, path, dir string, task report.Task) (*OpenedDisk, error) {
