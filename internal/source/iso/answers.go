@@ -15,6 +15,7 @@ type kind struct {
 	label string // of the disc that the installer looks for; empty: the file goes into the initrd
 	// common, disk and http are kernel parameters: for both ways, and for one.
 	common, disk, http string
+	alone              string // and for HTTP where nothing else is on the network
 	overHTTP           bool
 	// restarts says that the installer starts again on its way, and powers off
 	// at last.
@@ -26,10 +27,14 @@ type kind struct {
 // The kinds, and where their names and parameters come from.
 var (
 	// Debian GNU/Linux Installation Guide, appendix B: initrd preseeding, and
-	// auto mode. The text frontend makes questions lines instead of drawings.
+	// auto mode. The text frontend makes questions lines instead of drawings,
+	// and on a dumb terminal they are not hidden in windows of screen(1).
+	// Without a network, DHCP says neither name servers nor a router, which the
+	// installer would ask for.
 	preseed = &kind{
 		name: "preseed", file: "preseed.cfg",
-		common: "auto=true priority=critical DEBIAN_FRONTEND=text", http: "url=" + guestweb.URL("preseed.cfg"), overHTTP: true,
+		common: "auto=true priority=critical DEBIAN_FRONTEND=text TERM=dumb", http: "url=" + guestweb.URL("preseed.cfg"), overHTTP: true,
+		alone:    "netcfg/get_nameservers=10.0.2.3 netcfg/no_default_route=true",
 		powerOff: "d-i debian-installer/exit/poweroff boolean true",
 	}
 	// Anaconda boot options: inst.ks, and automatic detection of OEMDRV.
@@ -88,6 +93,9 @@ func (c *Config) parameters(k *kind, label string) string {
 		all = append(all, k.common)
 		if c.Via == viaHTTP {
 			all = append(all, k.http)
+			if !c.Network {
+				all = append(all, k.alone)
+			}
 		} else {
 			all = append(all, k.disk)
 		}

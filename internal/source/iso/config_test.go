@@ -76,8 +76,8 @@ func TestParameters(t *testing.T) {
 		want  string
 	}{
 		{nil, viaDisk, "a  b", "", "console=ttyS0,115200 a b"},
-		{preseed, viaDisk, "", "Debian 12", "console=ttyS0,115200 auto=true priority=critical DEBIAN_FRONTEND=text"},
-		{preseed, viaHTTP, "x=y", "", "console=ttyS0,115200 auto=true priority=critical DEBIAN_FRONTEND=text url=http://10.0.2.100/preseed.cfg x=y"},
+		{preseed, viaDisk, "", "Debian 12", "console=ttyS0,115200 auto=true priority=critical DEBIAN_FRONTEND=text TERM=dumb"},
+		{preseed, viaHTTP, "x=y", "", "console=ttyS0,115200 auto=true priority=critical DEBIAN_FRONTEND=text TERM=dumb url=http://10.0.2.100/preseed.cfg netcfg/get_nameservers=10.0.2.3 netcfg/no_default_route=true x=y"},
 		{kickstart, viaDisk, "", "Fedora 40", `console=ttyS0,115200 inst.cmdline inst.ks=hd:LABEL=OEMDRV:/ks.cfg inst.stage2=hd:LABEL=Fedora\x2040`},
 		{kickstart, viaHTTP, "inst.repo=cdrom", "F", "console=ttyS0,115200 inst.cmdline ip=dhcp inst.ks=http://10.0.2.100/ks.cfg inst.repo=cdrom"},
 		{autoinstall, viaDisk, "", "Ubuntu", "console=ttyS0,115200 autoinstall"},
