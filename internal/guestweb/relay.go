@@ -22,7 +22,7 @@ func Relay(ctx context.Context, argv []string, in io.Reader, out io.Writer) erro
 	if err != nil {
 		return fmt.Errorf("reach the server of the guest's files: %w", err)
 	}
-	defer conn.Close()
+	defer conn.Close() //nolint:errcheck // nothing was written that could be lost
 	go func() {
 		_, _ = io.Copy(conn, in)
 		if half, ok := conn.(*net.UnixConn); ok {

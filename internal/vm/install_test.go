@@ -258,10 +258,16 @@ func TestScreensCompared(t *testing.T) {
 	plain, cursor, word := paint(), paint(image.Rect(8, 16, 16, 32)), paint(image.Rect(8, 16, 80, 32))
 	apart := paint(image.Rect(8, 16, 9, 17), image.Rect(200, 100, 201, 101))
 	for i, test := range []struct{ got, want bool }{
-		{SameScreen(plain, plain), true}, {SameScreen(plain, cursor), true}, {SameScreen(plain, word), false}, {SameScreen(plain, apart), false},
+		{SameScreen(plain, plain), true},
+		{SameScreen(plain, cursor), true},
+		{SameScreen(plain, word), false},
+		{SameScreen(plain, apart), false},
 		{SameScreen(plain, image.NewRGBA(image.Rect(0, 0, 640, 400))), false},
-		{shows(plain, plain), true}, {shows(cursor, plain), true}, {shows(word, plain), false},
-		{shows(word, clear), true}, {shows(plain, image.NewRGBA(plain.Bounds())), false},
+		{shows(plain, plain), true},
+		{shows(cursor, plain), true},
+		{shows(word, plain), false},
+		{shows(word, clear), true},
+		{shows(plain, image.NewRGBA(plain.Bounds())), false},
 		{shows(image.NewRGBA(image.Rect(0, 0, 640, 400)), plain), false},
 	} {
 		if test.got != test.want {

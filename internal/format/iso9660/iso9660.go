@@ -122,7 +122,7 @@ func (d *Disc) read(p []byte, at int64) error {
 	if at < 0 || at > d.sizeBytes-int64(len(p)) {
 		return d.damaged(at, "%d bytes are wanted, and the image has %d in all; is it cut short?", len(p), d.sizeBytes)
 	}
-	if _, err := d.r.ReadAt(p, at); err != nil && err != io.EOF { //nolint:errorlint // io.ReaderAt returns it bare
+	if _, err := d.r.ReadAt(p, at); err != nil && err != io.EOF {
 		return fault.Errorf(fault.Environment, "read the disc image at byte %d: %w", at, err)
 	}
 	return nil

@@ -140,7 +140,7 @@ func TestCancelled(t *testing.T) {
 			cancel()
 		}
 		s := tiny(t, tinyKernel("first\r\n", chatter), nil)
-		if _, err := writeCtx(t, ctx, s, task); !errors.Is(err, context.Canceled) || fault.KindOf(err) != fault.Cancelled {
+		if _, err := writeCtx(ctx, t, s, task); !errors.Is(err, context.Canceled) || fault.KindOf(err) != fault.Cancelled {
 			t.Errorf("at %q: %v", at, err)
 		}
 		cancel()

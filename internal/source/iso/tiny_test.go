@@ -139,10 +139,10 @@ func tiny(t *testing.T, kernel []byte, change func(*Config)) *Source {
 // nothing.
 func write(t *testing.T, s *Source, task report.Task) (disk []byte, err error) {
 	t.Helper()
-	return writeCtx(t, t.Context(), s, task)
+	return writeCtx(t.Context(), t, s, task)
 }
 
-func writeCtx(t *testing.T, ctx context.Context, s *Source, task report.Task) (disk []byte, err error) {
+func writeCtx(ctx context.Context, t *testing.T, s *Source, task report.Task) (disk []byte, err error) {
 	t.Helper()
 	dir := t.TempDir()
 	path := filepath.Join(dir, "disk.raw")
