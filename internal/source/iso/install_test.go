@@ -83,6 +83,36 @@ func TestKeysAreTyped(t *testing.T) {
 	}
 }
 
+// TestBootMenu starts a disc's own boot loader (El Torito, without emulation)
+// and types into it.
+func TestBootMenu(t *testing.T) {
+	t.Parallel()
+	e2e(t)
+	s := tiny(t, nil, func(c *Config) {
+		c.Kernel, c.Initrd, c.Path, c.Via, c.Unattended.Preseed = "", "", "disc.iso", viaHTTP, "answers"
+		c.Keys = []Key{{Type: "auto.", Timeout: time.Minute}}
+	})
+	dir := s.request.TemplateDir
+	tree := filepath.Join(dir, "tree")
+	if err := os.Mkdir(tree, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(tree, "boot.img"), tinyMenu("boot: "), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	argv := []string{testkit.Tool(t, "xorriso"), "-as", "mkisofs", "-quiet", "-R", "-b", "boot.img", "-no-emul-boot", "-boot-load-size", "4", "-o", filepath.Join(dir, "disc.iso"), tree}
+	if err := run.Run(t.Context(), run.Spec{Argv: argv}); err != nil {
+		t.Fatal(err)
+	}
+	task := newNotes()
+	if _, err := write(t, s, task); err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(task.String(), "auto.") {
+		t.Error(task)
+	}
+}
+
 // TestFailures are the ends that are none, each with its words and its bundle.
 func TestFailures(t *testing.T) {
 	if testing.Short() {

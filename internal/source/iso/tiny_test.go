@@ -55,6 +55,24 @@ func tinyKernel(text string, ends ...[]byte) []byte {
 	return kernel
 }
 
+// tinyMenu is a boot sector that asks for keys up to a dot, writes a sector to
+// the first disk and switches the machine off.
+func tinyMenu(text string) []byte {
+	const loadedAt, markAt = 0x7c00, 0x1f0
+	// xor ax, ax; mov ds, ax; mov es, ax; then as tinyKernel
+	code := []byte{0x31, 0xc0, 0x8e, 0xd8, 0x8e, 0xc0, 0xbe, 0, 0, 0xba, 0xf8, 0x03, 0xac, 0x84, 0xc0, 0x74, 0x03, 0xee, 0xeb, 0xf8}
+	for _, each := range [][]byte{waitForKeys, writeDisk, powerOff} {
+		code = append(code, each...)
+	}
+	at := bytes.Index(code, []byte{0xbb, 0x02, 0x02})
+	binary.LittleEndian.PutUint16(code[at+1:], loadedAt+markAt) // what is written
+	binary.LittleEndian.PutUint16(code[7:], uint16(loadedAt+len(code)))
+	sector := make([]byte, 2048)
+	copy(sector, append(code, text...))
+	copy(sector[markAt:], "HdrS")
+	return sector
+}
+
 var (
 	halt     = []byte{0xf4, 0xeb, 0xfd} // hlt; jmp back
 	powerOff = []byte{                  // APM, as SeaBIOS has it

@@ -18,6 +18,7 @@ import (
 
 const (
 	watchInterval = 2 * time.Second
+	minInterval   = 10 * time.Millisecond
 	// defaultAskAfter is how long a line that looks like a question must stand
 	// there, with nothing else going on, before it is one.
 	defaultAskAfter = 20 * time.Second
@@ -159,7 +160,7 @@ func (w *watch) sign() {
 func (w *watch) alive(ctx context.Context, machine *vm.Machine, scratch string, silence time.Duration) error {
 	ctx, cancel := machine.Context(ctx)
 	defer cancel()
-	ticker := time.NewTicker(min(watchInterval, silence/2, w.askAfter/2))
+	ticker := time.NewTicker(max(min(watchInterval, silence/2, w.askAfter/2), minInterval))
 	defer ticker.Stop()
 	var disk int64
 	var screen image.Image
