@@ -269,9 +269,16 @@ server:/export /mnt nfs defaults 0 0
 func TestNames(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct{ scheme, spec string }{
-		{"gpt", "UUID=" + bootUUID}, {"gpt", "LABEL=boot"}, {"gpt", "PARTLABEL=part2"}, {"gpt", "PARTUUID=" + gpt.GUID{9, 1}.String()},
-		{"gpt", "/dev/sda2"}, {"gpt", "/dev/nvme0n1p2"}, {"gpt", "/dev/disk/by-uuid/" + bootUUID}, {"gpt", "/dev/disk/by-label/boot"},
-		{"mbr", "PARTUUID=1234abcd-02"}, {"mbr", "/dev/vda2"},
+		{"gpt", "UUID=" + bootUUID},
+		{"gpt", "LABEL=boot"},
+		{"gpt", "PARTLABEL=part2"},
+		{"gpt", "PARTUUID=" + gpt.GUID{9, 1}.String()},
+		{"gpt", "/dev/sda2"},
+		{"gpt", "/dev/nvme0n1p2"},
+		{"gpt", "/dev/disk/by-uuid/" + bootUUID},
+		{"gpt", "/dev/disk/by-label/boot"},
+		{"mbr", "PARTUUID=1234abcd-02"},
+		{"mbr", "/dev/vda2"},
 	} {
 		root := part{files: system(map[string]string{"etc/fstab": c.spec + " /boot ext4"})}
 		got, err := contents(t, disk(t, c.scheme, root, part{uuid: bootUUID, label: "boot", files: map[string]string{"vmlinuz": "kernel"}}))

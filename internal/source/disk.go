@@ -54,7 +54,7 @@ func (f *fromDisk) unpack(ctx context.Context, path, dir string) error {
 	if err != nil {
 		return err
 	}
-	defer disk.Close()
+	defer disk.Close() //nolint:errcheck // opened for reading
 	root, err := extract.Root(ctx, disk)
 	if err != nil {
 		return fmt.Errorf("%s: %w", f, err)
