@@ -108,15 +108,26 @@ func (m *merged) add(each mount) error {
 	return nil
 }
 
-// SizeBytes is what the tree's files hold together, and how many entries there
-// are: nothing is read but names.
-func SizeBytes(ctx context.Context, t image.Tree) (bytes int64, entries int, err error) {
-	err = t.Walk(ctx, func(e *image.Entry, _ io.Reader) error {
-		if bytes += e.SizeBytes; bytes < 0 {
-			return fault.Errorf(fault.Input, "the files are larger together than a number can be")
+// Measured is what a tree takes.
+type Measured struct {
+	Entries      int
+	SizeBytes    int64  // of all files, holes included
+	Largest      string // path of the largest file
+	LargestBytes int64
+}
+
+// Measure reads nothing of a tree but what its entries are.
+func Measure(ctx context.Context, t image.Tree) (Measured, error) {
+	var m Measured
+	err := t.Walk(ctx, func(e *image.Entry, _ io.Reader) error {
+		if m.SizeBytes += e.SizeBytes; m.SizeBytes < 0 {
+			return fault.Errorf(fault.Input, "%s: the files are larger together than a number can be", e.Path)
 		}
-		entries++
+		if e.SizeBytes > m.LargestBytes {
+			m.Largest, m.LargestBytes = e.Path, e.SizeBytes
+		}
+		m.Entries++
 		return nil
 	})
-	return bytes, entries, err
+	return m, err
 }

@@ -340,10 +340,12 @@ func TestWalkStops(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	size, entries, err := extract.SizeBytes(t.Context(), tree)
-	if err != nil || size != int64(len("kernel")+len("ID=debian")+len("between")) || entries != 11 {
-		t.Errorf("%d bytes in %d entries, %v", size, entries, err)
+	measured, err := extract.Measure(t.Context(), tree)
+	want := extract.Measured{Entries: 11, SizeBytes: int64(len("kernel") + len("ID=debian") + len("between")), Largest: "etc/os-release", LargestBytes: int64(len("ID=debian"))}
+	if err != nil || measured != want {
+		t.Errorf("%+v, %v; want %+v", measured, err, want)
 	}
+	entries := measured.Entries
 	enough := errors.New("enough")
 	for n := range entries {
 		seen := 0

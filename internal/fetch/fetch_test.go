@@ -265,6 +265,15 @@ func TestRefused(t *testing.T) {
 			},
 			want: []string{"after 3 attempts", "no byte for 100ms"}, kind: fault.Remote, asked: 3,
 		},
+		"it hangs behind its head": {
+			behave: func(_ *server, _ int, w http.ResponseWriter, r *http.Request) bool {
+				w.Header().Set("Content-Length", "300000")
+				w.(http.Flusher).Flush()
+				<-r.Context().Done()
+				return true
+			},
+			want: []string{"after 3 attempts", "no byte for 100ms"}, kind: fault.Remote, asked: 3,
+		},
 		"another file": {
 			change: func(r *Request) { r.Checksum = other },
 			want:   []string{other, sumOf(content)}, kind: fault.Input, asked: 1,
