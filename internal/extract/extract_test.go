@@ -265,6 +265,29 @@ server:/export /mnt nfs defaults 0 0
 	}
 }
 
+// TestMergesFAT is a system that has its kernels on a FAT partition.
+func TestMergesFAT(t *testing.T) {
+	t.Parallel()
+	path, dir := filepath.Join(t.TempDir(), "boot"), t.TempDir()
+	if err := errors.Join(os.WriteFile(path, make([]byte, partBytes), 0o600), os.WriteFile(filepath.Join(dir, "vmlinuz-6.1.0"), []byte("kernel"), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	for _, argv := range [][]string{{testkit.Tool(t, "mkfs.vfat"), "-i", "abcd1234", path}, {testkit.Tool(t, "mcopy"), "-i", path, filepath.Join(dir, "vmlinuz-6.1.0"), "::"}} {
+		if out, err := run.Output(t.Context(), run.Spec{Argv: argv}); err != nil {
+			t.Fatal(err, out)
+		}
+	}
+	fat, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	root := part{files: system(map[string]string{"etc/fstab": "UUID=ABCD-1234 /boot vfat defaults 0 2"})}
+	got, err := contents(t, disk(t, "gpt", root, part{bytes: map[int64]string{0: string(fat)}}))
+	if err != nil || !slices.Contains(got, "boot/vmlinuz-6.1.0=kernel") || !slices.Contains(got, "etc/fstab=") {
+		t.Errorf("%v, %q", err, got)
+	}
+}
+
 // TestNames mounts one partition by each of the names that it has.
 func TestNames(t *testing.T) {
 	t.Parallel()
@@ -307,7 +330,7 @@ func TestRefused(t *testing.T) {
 		"not unmounted":        {[]part{{files: system(nil), opts: []string{"-O", "^metadata_csum"}, bytes: map[int64]string{1024 + 0x3a: "\x00\x00"}}}, []string{"partition 1", "was not unmounted"}},
 		"a part in LVM":        {[]part{with("/dev/mapper/vg-home /home ext4"), is(512, "LABELONE")}, []string{"/home is mounted from /dev/mapper/vg-home", "no partition of this disk"}},
 		"a part in XFS":        {[]part{with("/dev/sda2 /var xfs"), is(0, "XFSB")}, []string{"/var is mounted from partition 2, which holds XFS"}},
-		"a part in FAT":        {[]part{with("/dev/sda2 /boot vfat"), is(82, "FAT32")}, []string{"/boot is mounted from partition 2, which holds a FAT file system"}},
+		"a part in bad FAT":    {[]part{with("/dev/sda2 /boot vfat"), is(82, "FAT32")}, []string{"partition 2: the FAT file system is damaged"}},
 		"on another disk":      {[]part{with("UUID=" + bootUUID + " /boot ext4")}, []string{"/boot", "no partition"}},
 		"no mount point":       {[]part{with("/dev/sda2 /none ext4"), {files: map[string]string{"x": ""}}}, []string{"mount /none", "does not exist"}},
 		"a file to mount on":   {[]part{with("/dev/sda2 /boot-loader ext4"), {files: map[string]string{"x": ""}}}, []string{"it is a file there"}},

@@ -9,6 +9,7 @@ import (
 
 	"github.com/org/imagebuild-action/internal/fault"
 	"github.com/org/imagebuild-action/internal/format/ext4"
+	"github.com/org/imagebuild-action/internal/format/fat"
 	"github.com/org/imagebuild-action/internal/format/gpt"
 	"github.com/org/imagebuild-action/internal/format/mbr"
 	"github.com/org/imagebuild-action/internal/image"
@@ -28,9 +29,10 @@ type volume struct {
 	partUUID    string // in lower case
 	partLabel   string
 	kind        kind
-	uuid, label string   // of an ext file system
-	fs          *ext4.FS // of one that can be read
-	err         error    // why it cannot
+	uuid, label string   // of the file system, as far as they are known here
+	fs          *ext4.FS // one that may hold the root
+	other       *fat.FS  // one that may only be mounted on it
+	err         error    // why it cannot be read
 }
 
 func (v *volume) String() string {
@@ -125,7 +127,14 @@ func (v *volume) look(disk image.Disk, offset, sizeBytes int64) *volume {
 			break
 		}
 	}
-	if v.kind == kindExt {
+	switch v.kind {
+	case kindFAT:
+		if v.other, v.err = fat.Open(section, sizeBytes); v.err != nil {
+			v.other = nil
+			return v
+		}
+		v.uuid, v.label = v.other.ID(), v.other.Label()
+	case kindExt:
 		if v.fs, v.err = ext4.Open(section, sizeBytes); v.err != nil {
 			v.fs = nil
 			return v
@@ -133,6 +142,17 @@ func (v *volume) look(disk image.Disk, offset, sizeBytes int64) *volume {
 		v.uuid, v.label = v.fs.UUID(), v.fs.Label()
 	}
 	return v
+}
+
+// mountable is what can be mounted of the volume; nil if it cannot be read.
+func (v *volume) mountable() fileSystem {
+	switch {
+	case v.fs != nil:
+		return v.fs
+	case v.other != nil:
+		return v.other
+	}
+	return nil
 }
 
 // chooseRoot finds the volume with the root: by its type or, where none has
@@ -186,7 +206,7 @@ func (v *volume) hasSystem() bool {
 // noRoot says what is there instead.
 func noRoot(volumes []*volume) error {
 	for _, v := range volumes {
-		if v.err != nil {
+		if v.err != nil && v.kind != kindFAT {
 			return fmt.Errorf("%s: %w", v, v.err)
 		}
 	}
