@@ -193,7 +193,8 @@ func TestReadRefuses(t *testing.T) {
 			return b
 		}, "twice"},
 		"cluster outside":  {func(b []byte) []byte { b[root+26], b[root+27] = 0xff, 0xff; return b }, "cluster 65535"},
-		"a file too short": {func(b []byte) []byte { b[root+30] = 0xff; return b }, "early"},
+		"a file too short": {func(b []byte) []byte { b[root+30] = 0x0f; return b }, "early"},
+		"a file too large": {func(b []byte) []byte { b[root+31] = 0x7f; return b }, "a file of"},
 		"a loop":           {func(b []byte) []byte { b[root+11] = 0x10; copy(b[root+26:root+28], b[sub+26:sub+28]); return b }, "lead to each other"},
 	} {
 		data := c.change(bytes.Clone(whole))

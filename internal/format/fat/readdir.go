@@ -160,6 +160,9 @@ func (f *FS) decode(raw []byte) ([]record, error) {
 		if f.bits == 32 {
 			r.cluster |= uint32(le.Uint16(e[20:])) << 16
 		}
+		if r.size > int64(f.clusters)*f.cluster {
+			return nil, damaged("a file of %d bytes", r.size)
+		}
 		var err error
 		if r.name, err = nameOf(e, long, sum); err != nil {
 			return nil, err
