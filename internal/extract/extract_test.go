@@ -313,6 +313,10 @@ func TestNames(t *testing.T) {
 
 func TestRefused(t *testing.T) {
 	with := func(fstab string) part { return part{files: system(map[string]string{"etc/fstab": fstab})} }
+	raid, err := gpt.ParseGUID("a19d880f-05fc-4d3b-a006-743f0f84911e")
+	if err != nil {
+		t.Fatal(err)
+	}
 	is := func(offset int64, magic string) part { return part{bytes: map[int64]string{offset: magic}} }
 	for name, c := range map[string]struct {
 		parts []part
@@ -325,6 +329,7 @@ func TestRefused(t *testing.T) {
 		"LVM":                  {[]part{is(512, "LABELONE")}, []string{"partition 1 holds LVM", "canonical: false"}},
 		"LUKS":                 {[]part{is(0, "LUKS\xba\xbe")}, []string{"LUKS encryption"}},
 		"RAID":                 {[]part{is(4096, "\xfc\x4e\x2b\xa9")}, []string{"RAID"}},
+		"RAID, by its type":    {[]part{{typ: raid, files: system(nil)}}, []string{"partition 1 holds RAID"}},
 		"Btrfs":                {[]part{{typ: gpt.LinuxRootX86, bytes: map[int64]string{65536 + 64: "_BHRfS_M"}}}, []string{"the root is in partition 1, which holds Btrfs", "canonical: false"}},
 		"XFS":                  {[]part{is(0, "XFSB")}, []string{"XFS"}},
 		"not unmounted":        {[]part{{files: system(nil), opts: []string{"-O", "^metadata_csum"}, bytes: map[int64]string{1024 + 0x3a: "\x00\x00"}}}, []string{"partition 1", "was not unmounted"}},
