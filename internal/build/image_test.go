@@ -49,7 +49,7 @@ func TestFromImage(t *testing.T) {
 		want         string // a part of the error
 	}{
 		"well":           {"path: disk.img", "64MiB", ""},
-		"too small":      {"path: disk.img", "1MiB", "disk.size is 1MiB; make disk.size larger"},
+		"too small":      {"path: disk.img", "1MiB", "the largest is usr/lib/large with 1.0 MiB), and disk.size is 1MiB"},
 		"not canonical":  {"path: disk.img, canonical: false", "64MiB", "canonical: false keeps the disk"},
 		"another digest": {"path: disk.img, checksum: \"sha256:" + strings.Repeat("0", 64) + "\"", "64MiB", "is wanted"},
 	} {
