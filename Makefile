@@ -45,6 +45,7 @@ oracles: build
 bench: build
 	.ci/setup build test
 	bench/vmdk
+	TMPDIR=/dev/shm go test ./internal/extract -run '^$$' -bench VsDebugfs -benchtime 5x
 
 lint: bin/golangci-lint
 	bin/golangci-lint fmt --diff

@@ -200,6 +200,7 @@ func TestE2E(t *testing.T) {
 	t.Run("one damaged byte is refused", func(t *testing.T) { damaged(t, p, out) })
 	t.Run("the same bytes from scratch elsewhere", func(t *testing.T) { again(t, p, base, out) })
 	t.Run("what differs is named", func(t *testing.T) { differs(t, p, base, out) })
+	t.Run("an image is the source of another", func(t *testing.T) { fromImage(t, p, base, out) })
 	t.Run("mistakes", func(t *testing.T) { mistakes(t, p) })
 	t.Run("fewer rights", func(t *testing.T) { rights(t, p) })
 	t.Run("memory does not grow with the disk", func(t *testing.T) { memory(t, p, base) })

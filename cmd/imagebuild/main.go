@@ -12,6 +12,7 @@ import (
 
 	"github.com/org/imagebuild-action/internal/action"
 	"github.com/org/imagebuild-action/internal/cli"
+	"github.com/org/imagebuild-action/internal/guestweb"
 )
 
 func main() { os.Exit(run()) }
@@ -21,6 +22,13 @@ func run() int {
 	defer stop()
 	// Only what is ours decides the modes of the files that we make.
 	syscall.Umask(0o022)
+	// QEMU starts us when an installer opens a connection to its answers.
+	if guestweb.Invoked(os.Args) {
+		if guestweb.Relay(ctx, os.Args, os.Stdin, os.Stdout) != nil {
+			return 1
+		}
+		return 0
+	}
 	// The runner sends SIGINT, and SIGTERM 7.5 s later: the clean-up that the
 	// first one began goes on.
 	if stage, invoked := action.Invoked(os.Args); invoked {

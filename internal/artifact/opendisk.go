@@ -16,6 +16,8 @@ import (
 	"github.com/org/imagebuild-action/internal/fault"
 	"github.com/org/imagebuild-action/internal/format/qcow2"
 	"github.com/org/imagebuild-action/internal/format/raw"
+	"github.com/org/imagebuild-action/internal/format/vhd"
+	"github.com/org/imagebuild-action/internal/format/vhdx"
 	"github.com/org/imagebuild-action/internal/format/vmdk"
 	"github.com/org/imagebuild-action/internal/image"
 	"github.com/org/imagebuild-action/internal/report"
@@ -113,15 +115,22 @@ func readerOf(f *os.File) (image.Disk, error) {
 		return qcow2.Open(f, info.Size())
 	case raw.VMDK:
 		return vmdk.Open(f, info.Size())
+	case raw.VHDX:
+		return vhdx.Open(f, info.Size())
+	case raw.VHD:
+		return vhd.Open(f, info.Size())
 	case raw.VMDKDescriptor:
 		return nil, fault.Errorf(fault.Input, "this VMDK is only a description; its content is in other files, which are not opened; convert it to streamOptimized")
 	case raw.VDI:
 		return nil, fault.Errorf(fault.Input, "VirtualBox's own format (VDI) is not read; convert it with qemu-img convert -O qcow2")
 	case raw.Gzip, raw.XZ, raw.Zstd, raw.Tar:
 		return nil, fault.Errorf(fault.Input, "there is an archive inside the archive; unpack it once")
-	case raw.NoMagic:
-		if !hasExt4(f) {
-			return nil, fault.Errorf(fault.Input, "neither a disk image (qcow2, VMDK, raw), nor one compressed (gzip, xz, zstd), nor a box or an OVA; is it the file that it should be?")
+	case raw.BootRecord, raw.NoMagic:
+		switch {
+		case vhd.Has(f, info.Size()): // a fixed one looks raw but for its end
+			return vhd.Open(f, info.Size())
+		case found == raw.NoMagic && !hasExt4(f):
+			return nil, fault.Errorf(fault.Input, "neither a disk image (qcow2, VMDK, VHD, VHDX, raw), nor one compressed (gzip, xz, zstd), nor a box or an OVA; is it the file that it should be?")
 		}
 	}
 	return raw.New(f)

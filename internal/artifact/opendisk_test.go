@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -49,7 +50,19 @@ func TestOpenDisk(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	converted := func(format, options string) []byte {
+		t.Helper()
+		out := filepath.Join(t.TempDir(), "converted")
+		testkit.QemuImg(t, "convert", "-f", "raw", "-O", format, "-o", options, write(t, "plain", d.raw), out)
+		content, err := os.ReadFile(out)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return content
+	}
+	fixed := converted("vpc", "subformat=fixed,force_size=on")
 	for name, content := range map[string][]byte{
+		"VHD": converted("vpc", "force_size=on"), "VHD, fixed": fixed, "VHD, fixed, gzip": gzipped(t, fixed), "VHDX": converted("vhdx", "log_size=1M"),
 		"raw": d.raw, "qcow2": d.qcow2, "VMDK, stream": d.stream, "VMDK, sparse": d.sparse,
 		"raw, gzip": gzipped(t, d.raw), "raw, xz": xzipped(t, d.raw), "raw, zstd": zstandard(t, d.raw),
 		"qcow2, xz": xzipped(t, d.qcow2), "VMDK, gzip": gzipped(t, d.sparse), "raw, gzip in two": append(gzipped(t, d.raw[:5000]), gzipped(t, d.raw[5000:])...),

@@ -37,7 +37,8 @@ func (b *builder) source(t *builtTree, task report.Task) (source.TreeSource, err
 		packages = append(packages, bootfiles.RequiredPackages(config.Distribution)...)
 	}
 	opened, err := source.Open(t.plan.Source.Config, source.Request{
-		Arch: t.plan.Arch, Epoch: epoch, TemplateDir: b.dir, CacheDir: b.CacheDir, Packages: packages, Report: task,
+		Arch: t.plan.Arch, Epoch: epoch, TemplateDir: b.dir, CacheDir: b.CacheDir, Packages: packages,
+		DiskSize: t.plan.Disk.Size, FailureDir: filepath.Join(b.Output, "failure", "install"), Accel: b.Accel, Report: task,
 	})
 	if err != nil {
 		return nil, err
@@ -47,7 +48,7 @@ func (b *builder) source(t *builtTree, task report.Task) (source.TreeSource, err
 		return opened, nil
 	case source.DiskSource:
 		if keeper, ok := t.plan.Source.Config.(interface{ KeepsDisk() bool }); ok && keeper.KeepsDisk() {
-			return nil, fault.Errorf(fault.Input, "canonical: false keeps the disk of %s as it is, which engine: %s cannot; leave it out", opened, t.plan.Engine)
+			return nil, fault.Errorf(fault.Input, "canonical: false keeps the disk of %s as it is, which is not available with engine: %s; leave it out", opened, t.plan.Engine)
 		}
 		return source.FromDisk(opened, t.plan.Disk.Size), nil
 	}

@@ -11,8 +11,8 @@
 // now, or on the disk no more.
 //
 // It refuses disks whose root, or a part of it, lies in LVM, LUKS, RAID, Btrfs,
-// XFS or anything else that is not ext2, ext3 or ext4; disks with several
-// roots, or none; and parts that are on no partition of the disk.
+// XFS or anything else that is not ext2, ext3, ext4 or, for a part, FAT; disks
+// with several roots, or none; and parts that are on no partition of the disk.
 package extract
 
 import (
@@ -89,7 +89,11 @@ type mount struct {
 
 // add lays a file system over what is there.
 func (m *merged) add(each mount) error {
-	if each.from.fs == nil {
+	from := each.from.mountable()
+	switch {
+	case each.from.err != nil:
+		return fmt.Errorf("%s: %w", each.from, each.from.err)
+	case from == nil:
 		return fault.Errorf(fault.Input, "%s is mounted from %s, which is not read; %s", each.mountPoint, each.from.describe(), remedy)
 	}
 	below, name := m.under(each.at)
@@ -100,23 +104,34 @@ func (m *merged) add(each mount) error {
 	if err != nil {
 		return fault.Wrap(fault.Input, fmt.Errorf("mount %s: %w", each.mountPoint, err))
 	}
-	if slices.ContainsFunc(m.layers, func(l layer) bool { return l.at == each.at || l.tree == each.from.fs }) {
+	if slices.ContainsFunc(m.layers, func(l layer) bool { return l.at == each.at || l.tree == from }) {
 		return fault.Errorf(fault.Input, "mount %s: something is mounted there already, or the partition elsewhere; keep one line", each.mountPoint)
 	}
-	m.layers = append(m.layers, layer{each.at, each.from.fs})
+	m.layers = append(m.layers, layer{each.at, from})
 	m.dropped = append(m.dropped, each.text)
 	return nil
 }
 
-// SizeBytes is what the tree's files hold together, and how many entries there
-// are: nothing is read but names.
-func SizeBytes(ctx context.Context, t image.Tree) (bytes int64, entries int, err error) {
-	err = t.Walk(ctx, func(e *image.Entry, _ io.Reader) error {
-		if bytes += e.SizeBytes; bytes < 0 {
-			return fault.Errorf(fault.Input, "the files are larger together than a number can be")
+// Measured is what a tree takes.
+type Measured struct {
+	Entries      int
+	SizeBytes    int64  // of all files, holes included
+	Largest      string // path of the largest file
+	LargestBytes int64
+}
+
+// Measure reads nothing of a tree but what its entries are.
+func Measure(ctx context.Context, t image.Tree) (Measured, error) {
+	var m Measured
+	err := t.Walk(ctx, func(e *image.Entry, _ io.Reader) error {
+		if m.SizeBytes += e.SizeBytes; m.SizeBytes < 0 {
+			return fault.Errorf(fault.Input, "%s: the files are larger together than a number can be", e.Path)
 		}
-		entries++
+		if e.SizeBytes > m.LargestBytes {
+			m.Largest, m.LargestBytes = e.Path, e.SizeBytes
+		}
+		m.Entries++
 		return nil
 	})
-	return bytes, entries, err
+	return m, err
 }

@@ -265,13 +265,43 @@ server:/export /mnt nfs defaults 0 0
 	}
 }
 
+// TestMergesFAT is a system that has its kernels on a FAT partition.
+func TestMergesFAT(t *testing.T) {
+	t.Parallel()
+	path, dir := filepath.Join(t.TempDir(), "boot"), t.TempDir()
+	if err := errors.Join(os.WriteFile(path, make([]byte, partBytes), 0o600), os.WriteFile(filepath.Join(dir, "vmlinuz-6.1.0"), []byte("kernel"), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	for _, argv := range [][]string{{testkit.Tool(t, "mkfs.vfat"), "-i", "abcd1234", path}, {testkit.Tool(t, "mcopy"), "-i", path, filepath.Join(dir, "vmlinuz-6.1.0"), "::"}} {
+		if out, err := run.Output(t.Context(), run.Spec{Argv: argv}); err != nil {
+			t.Fatal(err, out)
+		}
+	}
+	fat, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	root := part{files: system(map[string]string{"etc/fstab": "UUID=ABCD-1234 /boot vfat defaults 0 2"})}
+	got, err := contents(t, disk(t, "gpt", root, part{bytes: map[int64]string{0: string(fat)}}))
+	if err != nil || !slices.Contains(got, "boot/vmlinuz-6.1.0=kernel") || !slices.Contains(got, "etc/fstab=") {
+		t.Errorf("%v, %q", err, got)
+	}
+}
+
 // TestNames mounts one partition by each of the names that it has.
 func TestNames(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct{ scheme, spec string }{
-		{"gpt", "UUID=" + bootUUID}, {"gpt", "LABEL=boot"}, {"gpt", "PARTLABEL=part2"}, {"gpt", "PARTUUID=" + gpt.GUID{9, 1}.String()},
-		{"gpt", "/dev/sda2"}, {"gpt", "/dev/nvme0n1p2"}, {"gpt", "/dev/disk/by-uuid/" + bootUUID}, {"gpt", "/dev/disk/by-label/boot"},
-		{"mbr", "PARTUUID=1234abcd-02"}, {"mbr", "/dev/vda2"},
+		{"gpt", "UUID=" + bootUUID},
+		{"gpt", "LABEL=boot"},
+		{"gpt", "PARTLABEL=part2"},
+		{"gpt", "PARTUUID=" + gpt.GUID{9, 1}.String()},
+		{"gpt", "/dev/sda2"},
+		{"gpt", "/dev/nvme0n1p2"},
+		{"gpt", "/dev/disk/by-uuid/" + bootUUID},
+		{"gpt", "/dev/disk/by-label/boot"},
+		{"mbr", "PARTUUID=1234abcd-02"},
+		{"mbr", "/dev/vda2"},
 	} {
 		root := part{files: system(map[string]string{"etc/fstab": c.spec + " /boot ext4"})}
 		got, err := contents(t, disk(t, c.scheme, root, part{uuid: bootUUID, label: "boot", files: map[string]string{"vmlinuz": "kernel"}}))
@@ -283,6 +313,10 @@ func TestNames(t *testing.T) {
 
 func TestRefused(t *testing.T) {
 	with := func(fstab string) part { return part{files: system(map[string]string{"etc/fstab": fstab})} }
+	raid, err := gpt.ParseGUID("a19d880f-05fc-4d3b-a006-743f0f84911e")
+	if err != nil {
+		t.Fatal(err)
+	}
 	is := func(offset int64, magic string) part { return part{bytes: map[int64]string{offset: magic}} }
 	for name, c := range map[string]struct {
 		parts []part
@@ -295,12 +329,13 @@ func TestRefused(t *testing.T) {
 		"LVM":                  {[]part{is(512, "LABELONE")}, []string{"partition 1 holds LVM", "canonical: false"}},
 		"LUKS":                 {[]part{is(0, "LUKS\xba\xbe")}, []string{"LUKS encryption"}},
 		"RAID":                 {[]part{is(4096, "\xfc\x4e\x2b\xa9")}, []string{"RAID"}},
+		"RAID, by its type":    {[]part{{typ: raid, files: system(nil)}}, []string{"partition 1 holds RAID"}},
 		"Btrfs":                {[]part{{typ: gpt.LinuxRootX86, bytes: map[int64]string{65536 + 64: "_BHRfS_M"}}}, []string{"the root is in partition 1, which holds Btrfs", "canonical: false"}},
 		"XFS":                  {[]part{is(0, "XFSB")}, []string{"XFS"}},
 		"not unmounted":        {[]part{{files: system(nil), opts: []string{"-O", "^metadata_csum"}, bytes: map[int64]string{1024 + 0x3a: "\x00\x00"}}}, []string{"partition 1", "was not unmounted"}},
 		"a part in LVM":        {[]part{with("/dev/mapper/vg-home /home ext4"), is(512, "LABELONE")}, []string{"/home is mounted from /dev/mapper/vg-home", "no partition of this disk"}},
 		"a part in XFS":        {[]part{with("/dev/sda2 /var xfs"), is(0, "XFSB")}, []string{"/var is mounted from partition 2, which holds XFS"}},
-		"a part in FAT":        {[]part{with("/dev/sda2 /boot vfat"), is(82, "FAT32")}, []string{"/boot is mounted from partition 2, which holds a FAT file system"}},
+		"a part in bad FAT":    {[]part{with("/dev/sda2 /boot vfat"), is(82, "FAT32")}, []string{"partition 2: the FAT file system is damaged"}},
 		"on another disk":      {[]part{with("UUID=" + bootUUID + " /boot ext4")}, []string{"/boot", "no partition"}},
 		"no mount point":       {[]part{with("/dev/sda2 /none ext4"), {files: map[string]string{"x": ""}}}, []string{"mount /none", "does not exist"}},
 		"a file to mount on":   {[]part{with("/dev/sda2 /boot-loader ext4"), {files: map[string]string{"x": ""}}}, []string{"it is a file there"}},
@@ -333,10 +368,12 @@ func TestWalkStops(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	size, entries, err := extract.SizeBytes(t.Context(), tree)
-	if err != nil || size != int64(len("kernel")+len("ID=debian")+len("between")) || entries != 11 {
-		t.Errorf("%d bytes in %d entries, %v", size, entries, err)
+	measured, err := extract.Measure(t.Context(), tree)
+	want := extract.Measured{Entries: 11, SizeBytes: int64(len("kernel") + len("ID=debian") + len("between")), Largest: "etc/os-release", LargestBytes: int64(len("ID=debian"))}
+	if err != nil || measured != want {
+		t.Errorf("%+v, %v; want %+v", measured, err, want)
 	}
+	entries := measured.Entries
 	enough := errors.New("enough")
 	for n := range entries {
 		seen := 0

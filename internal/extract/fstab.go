@@ -117,14 +117,14 @@ func (l *fstabLine) names(v *volume) bool {
 			key, value = as, rest
 		}
 	}
-	switch {
-	case key == "UUID":
+	switch key {
+	case "UUID":
 		return v.uuid != "" && strings.EqualFold(v.uuid, value)
-	case key == "LABEL":
+	case "LABEL":
 		return v.label != "" && v.label == value
-	case key == "PARTUUID":
+	case "PARTUUID":
 		return v.partUUID != "" && strings.EqualFold(v.partUUID, value)
-	case key == "PARTLABEL":
+	case "PARTLABEL":
 		return v.partLabel != "" && v.partLabel == value
 	}
 	m := device.FindStringSubmatch(spec)

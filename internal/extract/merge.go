@@ -8,7 +8,6 @@ import (
 	"path"
 	"strings"
 
-	"github.com/org/imagebuild-action/internal/format/ext4"
 	"github.com/org/imagebuild-action/internal/image"
 )
 
@@ -22,7 +21,13 @@ type merged struct {
 // layer is a file system and where it is mounted.
 type layer struct {
 	at   string // "." is the root
-	tree *ext4.FS
+	tree fileSystem
+}
+
+// fileSystem is one that can be read.
+type fileSystem interface {
+	image.Tree
+	Lookup(name string) (*image.Entry, error)
 }
 
 // path is where an entry of the layer is in the whole.
@@ -34,7 +39,7 @@ func (l layer) holds(name string) bool {
 }
 
 // under finds the layer that a path is in, and its name there.
-func (m *merged) under(name string) (*ext4.FS, string) {
+func (m *merged) under(name string) (fileSystem, string) {
 	best := m.layers[0]
 	for _, l := range m.layers[1:] {
 		if l.holds(name) && len(l.at) >= len(best.at) {

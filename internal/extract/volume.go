@@ -9,6 +9,7 @@ import (
 
 	"github.com/org/imagebuild-action/internal/fault"
 	"github.com/org/imagebuild-action/internal/format/ext4"
+	"github.com/org/imagebuild-action/internal/format/fat"
 	"github.com/org/imagebuild-action/internal/format/gpt"
 	"github.com/org/imagebuild-action/internal/format/mbr"
 	"github.com/org/imagebuild-action/internal/image"
@@ -24,13 +25,15 @@ var rootTypes = map[string]bool{ //nolint:gochecknoglobals // a constant table
 // volume is a partition, or a disk without partitions, and what is in it.
 type volume struct {
 	number      int // 0 is the whole disk
-	isRoot      bool
+	isRoot      bool // by its type, as is isRAID
+	isRAID      bool
 	partUUID    string // in lower case
 	partLabel   string
 	kind        kind
-	uuid, label string   // of an ext file system
-	fs          *ext4.FS // of one that can be read
-	err         error    // why it cannot
+	uuid, label string   // of the file system, as far as they are known here
+	fs          *ext4.FS // one that may hold the root
+	other       *fat.FS  // one that may only be mounted on it
+	err         error    // why it cannot be read
 }
 
 func (v *volume) String() string {
@@ -51,11 +54,15 @@ const (
 	kindExt     kind = "ext4"
 	kindFAT     kind = "a FAT file system"
 	kindSwap    kind = "swap space"
+	kindRAID    kind = "RAID"
 	kindUnknown kind = "something unknown"
 )
 
-// kinds are recognised by their magic, those that contain others first. Those
-// behind ext4 would be taken for it, or it for them, by no tool either.
+// raidType is the partition type of RAID members, whose magic may be at their
+// end, so that they look like what is in them.
+const raidType = "a19d880f-05fc-4d3b-a006-743f0f84911e"
+
+// kinds are recognised by their magic, those that contain others first.
 var kinds = []struct { //nolint:gochecknoglobals // a constant table
 	kind   kind
 	offset int64
@@ -64,8 +71,8 @@ var kinds = []struct { //nolint:gochecknoglobals // a constant table
 	{"LUKS encryption", 0, "LUKS\xba\xbe"},
 	{"LVM", 512, "LABELONE"},
 	{"LVM", 0, "LABELONE"},
-	{"RAID", 4096, "\xfc\x4e\x2b\xa9"},
-	{"RAID", 0, "\xfc\x4e\x2b\xa9"},
+	{kindRAID, 4096, "\xfc\x4e\x2b\xa9"},
+	{kindRAID, 0, "\xfc\x4e\x2b\xa9"},
 	{"Btrfs", 65536 + 64, "_BHRfS_M"},
 	{"XFS", 0, "XFSB"},
 	{kindExt, 1024 + 56, "\x53\xef"},
@@ -89,6 +96,7 @@ func find(disk image.Disk) ([]*volume, error) {
 		var all []*volume
 		for _, p := range table.Partitions {
 			v := &volume{number: p.Number, isRoot: rootTypes[p.Type.String()], partUUID: p.GUID.String(), partLabel: p.Name}
+			v.isRAID = p.Type.String() == raidType
 			all = append(all, v.look(disk, p.OffsetBytes(), p.SizeBytes()))
 		}
 		return all, nil
@@ -104,7 +112,7 @@ func find(disk image.Disk) ([]*volume, error) {
 	}
 	var all []*volume
 	for _, p := range partitions {
-		v := &volume{number: p.Number, partUUID: p.ID}
+		v := &volume{number: p.Number, partUUID: p.ID, isRAID: p.Type == mbr.RAID}
 		all = append(all, v.look(disk, p.OffsetBytes(), p.SizeBytes()))
 	}
 	return all, nil
@@ -113,6 +121,10 @@ func find(disk image.Disk) ([]*volume, error) {
 // look finds out what a volume holds.
 func (v *volume) look(disk image.Disk, offset, sizeBytes int64) *volume {
 	section := io.NewSectionReader(disk, offset, sizeBytes)
+	if v.isRAID {
+		v.kind = kindRAID
+		return v
+	}
 	v.kind = kindUnknown
 	for _, each := range kinds {
 		magic := make([]byte, len(each.magic))
@@ -125,7 +137,14 @@ func (v *volume) look(disk image.Disk, offset, sizeBytes int64) *volume {
 			break
 		}
 	}
-	if v.kind == kindExt {
+	switch v.kind {
+	case kindFAT:
+		if v.other, v.err = fat.Open(section, sizeBytes); v.err != nil {
+			v.other = nil
+			return v
+		}
+		v.uuid, v.label = v.other.ID(), v.other.Label()
+	case kindExt:
 		if v.fs, v.err = ext4.Open(section, sizeBytes); v.err != nil {
 			v.fs = nil
 			return v
@@ -133,6 +152,17 @@ func (v *volume) look(disk image.Disk, offset, sizeBytes int64) *volume {
 		v.uuid, v.label = v.fs.UUID(), v.fs.Label()
 	}
 	return v
+}
+
+// mountable is what can be mounted of the volume; nil if it cannot be read.
+func (v *volume) mountable() fileSystem {
+	switch {
+	case v.fs != nil:
+		return v.fs
+	case v.other != nil:
+		return v.other
+	}
+	return nil
 }
 
 // chooseRoot finds the volume with the root: by its type or, where none has
@@ -186,7 +216,7 @@ func (v *volume) hasSystem() bool {
 // noRoot says what is there instead.
 func noRoot(volumes []*volume) error {
 	for _, v := range volumes {
-		if v.err != nil {
+		if v.err != nil && v.kind != kindFAT {
 			return fmt.Errorf("%s: %w", v, v.err)
 		}
 	}

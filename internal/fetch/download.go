@@ -1,6 +1,7 @@
 package fetch
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -45,7 +46,13 @@ func (d *download) run(ctx context.Context) (string, error) {
 	case !errors.Is(err, os.ErrNotExist):
 		return "", run.Explain(err)
 	}
-	return name, retry.Do(ctx, d.policy, func(ctx context.Context, _ int) error { return d.attempt(ctx, p) })
+	if err := retry.Do(ctx, d.policy, func(ctx context.Context, _ int) error { return d.attempt(ctx, p) }); err != nil {
+		return "", err
+	}
+	if err := prune(filepath.Dir(name), cmp.Or(d.request.CacheLimit, DefaultCacheLimit), time.Now()); err != nil {
+		d.task.Warn("old downloads cannot be removed: %v", err)
+	}
+	return name, nil
 }
 
 // attempt downloads what is missing and finishes the file if it is right.

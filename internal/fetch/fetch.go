@@ -7,8 +7,9 @@
 //
 // What comes over HTTP is kept in CacheDir/downloads under its digest, and a
 // download that broke off goes on where it stopped, in the next build too. Any
-// number of builds may want one file at once: one of them downloads it. A
-// local file is used where it is.
+// number of builds may want one file at once: one of them downloads it. The
+// least recently used files go when there are too many. A local file is used
+// where it is.
 //
 // It refuses downloads without a digest, digests other than SHA-256 and
 // SHA-512, lists of digests without a good signature, redirects to another
@@ -60,6 +61,7 @@ type Request struct {
 	CacheDir string // absolute; made when missing
 
 	LimitBytes size.Bytes    // zero means DefaultLimit
+	CacheLimit size.Bytes    // least recently used downloads above this go; zero means DefaultCacheLimit
 	StallLimit time.Duration // without a byte, after which an attempt ends; zero means DefaultStallLimit
 	Retry      retry.Policy  // zero means DefaultAttempts, a second apart at first
 	Client     *http.Client  // nil means one with the proxy settings of the environment

@@ -154,7 +154,7 @@ func TestDownloads(t *testing.T) {
 			}
 			return true
 		}, resumed},
-		"the file has changed meanwhile": {func(s *server, n int, w http.ResponseWriter, _ *http.Request) bool {
+		"the file has changed meanwhile": {func(_ *server, n int, w http.ResponseWriter, _ *http.Request) bool {
 			if n == 1 {
 				w.Header().Set("ETag", `"old"`)
 				w.Header().Set("Content-Length", "1000")
@@ -191,7 +191,7 @@ func TestDownloads(t *testing.T) {
 			}
 			return n < 3
 		}, resumed + ","},
-		"a part that was not asked for": {func(s *server, n int, w http.ResponseWriter, _ *http.Request) bool {
+		"a part that was not asked for": {func(_ *server, n int, w http.ResponseWriter, _ *http.Request) bool {
 			if n == 1 {
 				w.Header().Set("Content-Range", "bytes 0-299999/300000")
 				w.WriteHeader(http.StatusPartialContent)
@@ -260,6 +260,15 @@ func TestRefused(t *testing.T) {
 		},
 		"it hangs for ever": {
 			behave: func(_ *server, _ int, _ http.ResponseWriter, r *http.Request) bool {
+				<-r.Context().Done()
+				return true
+			},
+			want: []string{"after 3 attempts", "no byte for 100ms"}, kind: fault.Remote, asked: 3,
+		},
+		"it hangs behind its head": {
+			behave: func(_ *server, _ int, w http.ResponseWriter, r *http.Request) bool {
+				w.Header().Set("Content-Length", "300000")
+				w.(http.Flusher).Flush()
 				<-r.Context().Done()
 				return true
 			},

@@ -37,13 +37,12 @@ func (r Request) open(ctx context.Context, location string, header http.Header) 
 	if err != nil {
 		return nil, plain(err)
 	}
-	switch code := resp.StatusCode; {
-	case code == http.StatusOK, code == http.StatusPartialContent, code == http.StatusRequestedRangeNotSatisfiable:
+	switch resp.StatusCode {
+	case http.StatusOK, http.StatusPartialContent, http.StatusRequestedRangeNotSatisfiable:
 		return resp, nil
-	default:
-		_ = resp.Body.Close()
-		return nil, statusError(code)
 	}
+	_ = resp.Body.Close()
+	return nil, statusError(resp.StatusCode)
 }
 
 func statusError(code int) error {

@@ -77,6 +77,7 @@ func sameFile(f *os.File) bool {
 // close gives the lock back. An empty part is of no use to anybody.
 func (p *place) close() {
 	if info, err := p.part.Stat(); err == nil && info.Size() == 0 && sameFile(p.part) {
+		_ = os.Remove(p.originName())
 		_ = os.Remove(p.part.Name())
 	}
 	_ = p.part.Close()

@@ -54,17 +54,18 @@ func (f *fromDisk) unpack(ctx context.Context, path, dir string) error {
 	if err != nil {
 		return err
 	}
-	defer disk.Close()
+	defer disk.Close() //nolint:errcheck // opened for reading
 	root, err := extract.Root(ctx, disk)
 	if err != nil {
 		return fmt.Errorf("%s: %w", f, err)
 	}
-	bytes, _, err := extract.SizeBytes(ctx, root)
+	m, err := extract.Measure(ctx, root)
 	if err != nil {
 		return fmt.Errorf("%s: %w", f, err)
 	}
-	if f.limit > 0 && size.Bytes(bytes) > f.limit {
-		return fault.Errorf(fault.Input, "%s: its files hold %s together, and disk.size is %s; make disk.size larger", f, size.Bytes(bytes).Human(), f.limit)
+	if f.limit > 0 && size.Bytes(m.SizeBytes) > f.limit {
+		return fault.Errorf(fault.Input, "%s: its files hold %s together (the largest is %s with %s), and disk.size is %s; make disk.size larger, or take an image without such a file",
+			f, size.Bytes(m.SizeBytes).Human(), m.Largest, size.Bytes(m.LargestBytes).Human(), f.limit)
 	}
 	if _, err := tree.Extract(ctx, root, dir); err != nil {
 		return fmt.Errorf("%s: %w", f, err)

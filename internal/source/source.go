@@ -13,12 +13,16 @@ import (
 	"context"
 	"fmt"
 	"reflect"
+	"time"
 
 	"github.com/org/imagebuild-action/internal/fault"
 	"github.com/org/imagebuild-action/internal/report"
+	"github.com/org/imagebuild-action/internal/size"
 	"github.com/org/imagebuild-action/internal/source/bootstrap"
 	diskimage "github.com/org/imagebuild-action/internal/source/image"
+	"github.com/org/imagebuild-action/internal/source/iso"
 	"github.com/org/imagebuild-action/internal/template"
+	"github.com/org/imagebuild-action/internal/vm"
 )
 
 // Source is where an image starts.
@@ -53,7 +57,17 @@ type DiskSource interface {
 }
 
 // Request is what a build asks of any source besides its configuration.
-type Request = bootstrap.Request
+type Request struct {
+	Arch        string      // Debian's spelling: amd64, arm64
+	Epoch       time.Time   // SOURCE_DATE_EPOCH for what packages generate
+	TemplateDir string      // where relative paths of the template start
+	CacheDir    string      // absolute; made when missing
+	Packages    []string    // more than the configuration names, for new systems
+	DiskSize    size.Bytes  // of the disk that an installer is given
+	FailureDir  string      // receives what explains a failed installation; empty: it is not kept
+	Accel       vm.Accel    // for installers; empty means vm.Auto
+	Report      report.Task // takes notes outside the making; may be nil
+}
 
 // kind is a source's place in the template and its constructor.
 type kind struct {
@@ -65,12 +79,24 @@ func list() []kind {
 	return []kind{
 		{
 			template.Kind{Name: "bootstrap", Doc: "A new Debian or Ubuntu system made from packages.", New: func() any { return bootstrap.New() }},
-			func(c any, r Request) Source { return bootstrap.Open(c.(*bootstrap.Config), r) }, //nolint:forcetypeassert // Open compared the types
+			func(c any, r Request) Source {
+				return bootstrap.Open(c.(*bootstrap.Config), bootstrap.Request{ //nolint:forcetypeassert // Open compared the types
+					Arch: r.Arch, Epoch: r.Epoch, TemplateDir: r.TemplateDir, CacheDir: r.CacheDir, Packages: r.Packages, Report: r.Report,
+				})
+			},
 		},
 		{
 			template.Kind{Name: "image", Doc: "The system on a disk image, a Vagrant box or an OVA that is there already.", New: func() any { return diskimage.New() }},
 			func(c any, r Request) Source {
 				return diskimage.Open(c.(*diskimage.Config), diskimage.Request{Arch: r.Arch, TemplateDir: r.TemplateDir, CacheDir: r.CacheDir}) //nolint:forcetypeassert // as above
+			},
+		},
+		{
+			template.Kind{Name: "iso", Doc: "A system that its own installer makes, from the installer's disc and a file of answers.", New: func() any { return iso.New() }},
+			func(c any, r Request) Source {
+				return iso.Open(c.(*iso.Config), iso.Request{ //nolint:forcetypeassert // as above
+					Arch: r.Arch, Disk: r.DiskSize, TemplateDir: r.TemplateDir, CacheDir: r.CacheDir, FailureDir: r.FailureDir, Accel: r.Accel, Report: r.Report,
+				})
 			},
 		},
 	}
@@ -99,4 +125,5 @@ func Open(config any, request Request) (Source, error) {
 var (
 	_ TreeSource = (*bootstrap.Bootstrap)(nil)
 	_ DiskSource = (*diskimage.Image)(nil)
+	_ DiskSource = (*iso.Source)(nil)
 )

@@ -47,6 +47,7 @@ func Argv(config Config) ([]string, error) {
 		a.add("-drive", "if=pflash,unit=0,format=raw,readonly=on,file="+escape(c.Firmware.Code))
 		a.add("-drive", "if=pflash,unit=1,format=raw,snapshot=on,file="+escape(c.Firmware.Vars))
 	}
+	a.boot(c)
 	if err := a.disks(c); err != nil {
 		return nil, err
 	}
@@ -146,6 +147,9 @@ func (a *arguments) network(c Config) error {
 	netdev := fmt.Sprintf("user,id=net0,hostfwd=tcp:127.0.0.1:0-:%d", guestPort)
 	if c.Restrict {
 		netdev += ",restrict=on"
+	}
+	for _, each := range c.Services {
+		netdev += each.option()
 	}
 	a.add("-netdev", netdev, "-device", model+",netdev=net0")
 	return nil

@@ -15,6 +15,7 @@ package vm
 
 import (
 	"fmt"
+	"io"
 	"time"
 
 	"github.com/org/imagebuild-action/internal/fault"
@@ -59,10 +60,16 @@ type Config struct {
 	Incoming     bool            // started empty, to be filled by LoadState
 	Restrict     bool            // the guest reaches nothing; the forwarded port still works
 	NoNetwork    bool            // no network card at all
+	Services     []Service       // what the guest's network offers; reachable with Restrict too
+	Kernel       string          // file to boot in place of a disk's boot loader; empty means the firmware looks
+	Initrd       string          // that goes with Kernel
+	Append       string          // the Kernel's command line
+	NoReboot     bool            // a reset by the guest ends the machine, with ErrRebooted
 	Extra        []string        // further arguments for QEMU
 	Dir          string          // for QEMU's temporary files; empty means the system's
 	SerialLog    string          // file that receives the serial console; empty means none
 	OnSerial     func(line string)
+	Console      io.Writer     // also receives the serial console, byte for byte; it must not block
 	StartTimeout time.Duration // until QEMU answers; zero means DefaultStartTimeout
 }
 
@@ -102,6 +109,9 @@ func (c Config) validate() (Config, error) {
 		return c, fmt.Errorf("uefi machine without firmware files")
 	case c.Accel != KVM && c.Accel != TCG:
 		return c, fmt.Errorf("accelerator %q is not resolved", c.Accel)
+	}
+	if err := c.validateBoot(); err != nil {
+		return c, err
 	}
 	for _, d := range c.Disks {
 		switch d.Format {

@@ -46,6 +46,9 @@ var (
 	ErrPoweredOff = errors.New("the guest powered off")
 	// ErrStuck is a guest that waits for a person: a panic, an emergency shell.
 	ErrStuck = errors.New("the guest is stuck")
+	// ErrRebooted is a guest that started again although Config.NoReboot says
+	// that it should not.
+	ErrRebooted = errors.New("the guest rebooted")
 )
 
 // Start starts a machine, which runs until Close, until ctx ends, or until it
@@ -70,7 +73,7 @@ func Start(ctx context.Context, config Config) (_ *Machine, err error) {
 		return nil, fault.Wrap(fault.Environment, err)
 	}
 	defer theirs.Close()
-	console, err := newSerial(config.SerialLog, config.OnSerial)
+	console, err := newSerial(config.SerialLog, config.OnSerial, config.Console)
 	if err != nil {
 		return nil, errors.Join(err, ours.Close())
 	}
@@ -83,8 +86,12 @@ func Start(ctx context.Context, config Config) (_ *Machine, err error) {
 		Accel: accel, AccelReason: reason,
 		argv: argv, serial: console, stderr: &run.Tail{}, cancel: cancel, done: make(chan struct{}), migration: make(chan string, 16),
 	}
+	control := []string{"-chardev", "socket,id=qmp,fd=3", "-mon", "chardev=qmp,mode=control"}
+	if config.held() {
+		control = append(control, "-S")
+	}
 	m.process, err = run.Start(ctx, run.Spec{
-		Argv: append(argv[:len(argv):len(argv)], "-chardev", "socket,id=qmp,fd=3", "-mon", "chardev=qmp,mode=control"),
+		Argv: append(argv[:len(argv):len(argv)], control...),
 		Env:  env, Stdout: console, Stderr: m.stderr, ExtraFiles: []*os.File{theirs}, Group: true,
 	})
 	if err != nil {
@@ -101,6 +108,11 @@ func Start(ctx context.Context, config Config) (_ *Machine, err error) {
 	_ = theirs.Close() // or we would never see the end of QEMU on ours
 	if err := m.connect(startCtx, ours, !config.NoNetwork); err != nil {
 		return nil, m.startFailed(ctx, err)
+	}
+	if config.held() {
+		if _, err := m.control.execute(startCtx, "cont", nil); err != nil {
+			return nil, m.startFailed(ctx, err)
+		}
 	}
 	go m.supervise()
 	return m, nil
@@ -204,7 +216,8 @@ func (m *Machine) supervise() {
 		m.end(fmt.Errorf("%w: %s", ErrStuck, m.serial.fatalLine()))
 		return
 	}
-	err := m.process.Wait()
+	err := m.process.Wait() // the console's pipe is empty now
+	m.serial.flush()
 	<-m.control.done // the last events
 	m.mu.Lock()
 	reason := m.reason
@@ -217,6 +230,8 @@ func (m *Machine) supervise() {
 		m.end(fmt.Errorf("QEMU ended: %w", err))
 	case reason == "" || strings.HasPrefix(reason, "guest-shutdown"):
 		m.end(ErrPoweredOff)
+	case reason == "guest-reset":
+		m.end(ErrRebooted)
 	default:
 		m.end(fmt.Errorf("QEMU ended: %s", reason))
 	}

@@ -338,7 +338,7 @@ func TestForwardedAddr(t *testing.T) {
 
 func TestSerialIsBounded(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "log")
-	s, err := newSerial(path, nil)
+	s, err := newSerial(path, nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -33,6 +33,7 @@ var fatalSerial = []string{
 type serial struct {
 	lines io.WriteCloser
 	log   *os.File
+	raw   io.Writer // may be nil
 
 	mu      sync.Mutex
 	written int64
@@ -41,8 +42,8 @@ type serial struct {
 	stuck   chan struct{} // closed at the first fatal line
 }
 
-func newSerial(path string, onLine func(string)) (*serial, error) {
-	s := &serial{stuck: make(chan struct{})}
+func newSerial(path string, onLine func(string), raw io.Writer) (*serial, error) {
+	s := &serial{stuck: make(chan struct{}), raw: raw}
 	if path != "" {
 		f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o644)
 		if err != nil {
@@ -68,6 +69,9 @@ func (s *serial) Write(p []byte) (int, error) {
 		if s.written += room; s.written == maxSerialLog {
 			_, _ = fmt.Fprintf(s.log, "\n[the log ends here: the guest wrote more than %d bytes]\n", int64(maxSerialLog))
 		}
+	}
+	if s.raw != nil {
+		_, _ = s.raw.Write(p)
 	}
 	return s.lines.Write(p)
 }
@@ -105,6 +109,9 @@ func (s *serial) fatalLine() string {
 	defer s.mu.Unlock()
 	return s.fatal
 }
+
+// flush takes the last line, which a guest that powers off may not have ended.
+func (s *serial) flush() { _ = s.lines.Close() }
 
 func (s *serial) close() {
 	_ = s.lines.Close()

@@ -1,9 +1,11 @@
 // Package fat writes FAT32 file systems for EFI system partitions (Microsoft
-// FAT specification, 2004; UEFI specification 2.10, section 13.3).
+// FAT specification, 2004; UEFI specification 2.10, section 13.3), and reads
+// FAT file systems of all kinds.
 //
 // The same arguments give the same bytes: no clock, no random serial number.
 // It refuses names that are not upper-case 8.3, sizes under MinBytes (where
-// FAT32 would have too few clusters to be FAT32), and reads nothing.
+// FAT32 would have too few clusters to be FAT32). What it reads it shows as a
+// Tree; there it refuses what contradicts itself.
 //
 //	err := fat.Write(io.NewOffsetWriter(disk, esp.OffsetBytes()), fat.Options{
 //		SizeBytes: esp.SizeBytes(), VolumeID: id, Label: "ESP", Time: epoch,

@@ -103,7 +103,7 @@ func Read(r io.ReaderAt, sizeBytes int64) ([]Partition, error) {
 // itself and the place of the next.
 func chain(r io.ReaderAt, extended Partition, sectors int64, signature uint32) ([]Partition, error) {
 	var all []Partition
-	for at, last := extended.First, int64(-1); ; {
+	for at := extended.First; ; {
 		table, _, err := read(r, at)
 		if errors.Is(err, ErrNone) {
 			return all, nil // an extended partition with nothing in it
@@ -126,12 +126,11 @@ func chain(r io.ReaderAt, extended Partition, sectors int64, signature uint32) (
 				all = append(all, p)
 			}
 		}
-		last = at
 		switch {
 		case next == 0:
 			return all, nil
-		case next <= last || next > extended.Last || len(all) >= maxLogical:
-			return nil, fault.Errorf(fault.Input, "the logical partitions go on at sector %d after %d, which is no order", next, last)
+		case next <= at || next > extended.Last || len(all) >= maxLogical:
+			return nil, fault.Errorf(fault.Input, "the logical partitions go on at sector %d after %d, which is no order", next, at)
 		}
 		at = next
 	}

@@ -2,6 +2,7 @@ package image_test
 
 import (
 	"bytes"
+	"compress/gzip"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -128,6 +129,51 @@ func TestFails(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "disk.raw")
 	if err := open(fetch.Config{Path: "disk"}, dir).WriteDisk(ctx, path, report.Discard.Begin("")); !errors.Is(err, context.Canceled) {
 		t.Error(err)
+	}
+}
+
+// TestCancelledAnywhere stops at every piece of progress.
+func TestCancelledAnywhere(t *testing.T) {
+	disk, packed := files(t)
+	dir := t.TempDir()
+	var zipped bytes.Buffer
+	z := gzip.NewWriter(&zipped)
+	_, _ = z.Write(packed)
+	if err := errors.Join(z.Close(), os.WriteFile(filepath.Join(dir, "disk.gz"), zipped.Bytes(), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	for n := 1; ; n++ {
+		ctx, cancel := context.WithCancel(t.Context())
+		task := &counting{Task: report.Discard.Begin(""), at: n, fn: cancel}
+		path := filepath.Join(t.TempDir(), "disk.raw")
+		err := open(fetch.Config{Path: "disk.gz"}, dir).WriteDisk(ctx, path, task)
+		cancel()
+		left, _ := os.ReadDir(filepath.Dir(path))
+		switch {
+		case task.seen < n:
+			if err != nil || len(left) != 1 || n < 5 {
+				t.Errorf("after %d pieces of progress: %v, %v", task.seen, err, left)
+			}
+			mustWrite(t, open(fetch.Config{Path: "disk.gz"}, dir), disk)
+			return
+		case err == nil && len(left) == 1: // it was done at that moment
+		case !errors.Is(err, context.Canceled) || fault.KindOf(err) != fault.Cancelled || len(left) != 0:
+			t.Fatalf("cancelled at %d: %v of kind %v, left %v", n, err, fault.KindOf(err), left)
+		}
+	}
+}
+
+type counting struct {
+	report.Task
+	at, seen int
+	fn       func()
+}
+
+func (c *counting) Begin(string) report.Task { return c }
+
+func (c *counting) Progress(int64, int64) {
+	if c.seen++; c.seen == c.at {
+		c.fn()
 	}
 }
 
