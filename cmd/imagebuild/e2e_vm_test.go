@@ -61,7 +61,7 @@ func machines(t *testing.T, p *program, base, out string) {
 		o.fails(t, 4, `(?s)step 9 of 9 "Last".*exit status 7.*the reason.*failure`)
 		t.Logf("cold, to the failure of the last step: %.0f s", time.Since(start).Seconds())
 		for name, holds := range map[string]string{
-			"README.txt": "Last", "plan.json": `"engine": "vm"`, "timings.json": "Last", "machine/serial.log": "Linux version", "machine/reproduce.sh": "qemu-system-x86_64", "machine/screen.png": "\x89PNG",
+			"README.txt": "Last", "plan.json": `"engine": "vm"`, "timings.json": "Last", "machine/serial.log": "Debian GNU/Linux", "machine/reproduce.sh": "qemu-system-x86_64", "machine/screen.png": "\x89PNG",
 		} {
 			text, err := os.ReadFile(filepath.Join(results, "failure", name))
 			if err != nil || !bytes.Contains(text, []byte(holds)) {

@@ -81,6 +81,7 @@ type Machine struct {
 	env     []string
 	seen    entry.Seen
 	serial  string
+	direct  bool // the kernel was started by QEMU, and a restart ends the machine
 }
 
 var (
@@ -106,7 +107,7 @@ func Boot(ctx context.Context, config Config, task report.Task) (*Machine, error
 	if _, err := config.Chain.Grow(ctx); err != nil {
 		return nil, err
 	}
-	if err := m.start(ctx, false); err != nil {
+	if err := m.start(ctx, start{direct: true}); err != nil {
 		return nil, err
 	}
 	task.Note("booting under %s (%s)", strings.ToUpper(string(m.machine.Accel)), m.machine.AccelReason)
@@ -138,18 +139,49 @@ func newMachine(config Config) *Machine {
 	return &Machine{config: config, env: environ(config.Epoch, run.Environ()), serial: filepath.Join(config.Dir, "serial.log")}
 }
 
+// start is how a machine begins.
+type start struct {
+	direct   bool // with the guest's own kernel, if it can be had
+	incoming bool // from a saved state
+}
+
+// namedCPU is what a guest gets that is emulated: a model of 2008, which has
+// all that today's distributions ask for (x86-64-v2) and none of the wide
+// registers and levels of page tables that are slow to emulate.
+const namedCPU = "Nehalem"
+
 // start starts QEMU on the chain's last layer.
-func (m *Machine) start(ctx context.Context, incoming bool) (err error) {
-	m.machine, err = vm.Start(ctx, vm.Config{
+func (m *Machine) start(ctx context.Context, how start) error {
+	config := vm.Config{
 		Hardware:   m.config.Hardware,
 		Disks:      []vm.Disk{{Path: m.config.Chain.Layer(m.config.Chain.Layers()), Format: "qcow2"}},
 		Accel:      m.config.Accel,
 		OEMStrings: m.way.OEMStrings,
 		UUID:       m.uuid,
-		Incoming:   incoming,
+		Incoming:   how.incoming,
 		Dir:        m.config.Dir,
 		SerialLog:  m.serial,
-	})
+	}
+	accel, _, err := vm.ChooseAccel(config.Accel)
+	if err != nil {
+		return err
+	}
+	if accel == vm.TCG {
+		config.CPU = namedCPU
+	}
+	m.direct = false
+	if how.direct {
+		// A disk that we cannot read may boot all the same.
+		kernel, err := readDirect(ctx, m.config.Chain, m.config.Dir)
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		if m.direct = err == nil && kernel != nil; m.direct {
+			// Its kernel would be started again, and not what the disk has then.
+			config.Kernel, config.Initrd, config.Append, config.NoReboot = kernel.kernel, kernel.initrd, kernel.append, true
+		}
+	}
+	m.machine, err = vm.Start(ctx, config)
 	return err
 }
 

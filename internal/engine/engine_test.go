@@ -155,7 +155,7 @@ func TestNobodyAnswers(t *testing.T) {
 }
 
 func TestResumeRefuses(t *testing.T) {
-	const hardware = `"hardware":{"cpus":2,"memory":1073741824,"firmware":"bios","controller":"virtio-blk","nic":"virtio-net"}`
+	const hardware = `"hardware":{"cpus":2,"memory":"1GiB","firmware":"bios","controller":"virtio-blk","nic":"virtio-net"}`
 	for name, test := range map[string]struct {
 		text string
 		want error // nil: any

@@ -23,7 +23,8 @@ import (
 type liveHeader struct {
 	Below      string          `json:"below"` // the id of the layer that the guest's own lies on
 	UUID       string          `json:"uuid"`
-	Seed       []byte          `json:"seed"` // of the key that lets us in
+	Direct     bool            `json:"direct"` // the kernel was started by QEMU
+	Seed       []byte          `json:"seed"`   // of the key that lets us in
 	Hardware   target.Hardware `json:"hardware"`
 	LayerBytes int64           `json:"layer_bytes"`
 }
@@ -58,7 +59,7 @@ func (m *Machine) SaveLive(ctx context.Context, w io.Writer) (err error) {
 		return run.Explain(err)
 	}
 	chain := m.config.Chain
-	err = writeHeader(w, liveHeader{chain.ids[chain.Layers()-1], m.uuid, m.way.Seed, m.config.Hardware, info.Size()})
+	err = writeHeader(w, liveHeader{chain.ids[chain.Layers()-1], m.uuid, m.direct, m.way.Seed, m.config.Hardware, info.Size()})
 	if err != nil {
 		return err
 	}
@@ -97,8 +98,12 @@ func Resume(ctx context.Context, config Config, r io.Reader, task report.Task) (
 	if err := chain.add(rand.Text(), io.LimitReader(buffered, header.LayerBytes)); err != nil {
 		return nil, err
 	}
-	if err := m.start(ctx, true); err != nil {
+	// QEMU wants the devices that were there, and a kernel to start is one.
+	if err := m.start(ctx, start{direct: header.Direct, incoming: true}); err != nil {
 		return nil, err
+	}
+	if m.direct != header.Direct {
+		return nil, errors.Join(fmt.Errorf("%w: its kernel cannot be found", ErrOtherMachine), m.Close(ctx))
 	}
 	if err := m.goOn(ctx, buffered); err != nil {
 		return nil, m.giveUp(ctx, err)

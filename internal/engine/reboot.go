@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/org/imagebuild-action/internal/fault"
+	"github.com/org/imagebuild-action/internal/vm"
 )
 
 // askGrace bounds a command whose answer may never come, because it ends the
@@ -19,11 +20,16 @@ func (m *Machine) Reboot(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	m.ask(ctx, "systemctl reboot --no-block || reboot")
-	_ = m.client.Close()
 	ctx, cancel := context.WithTimeoutCause(ctx, m.config.BootTimeout,
 		fmt.Errorf("the guest did not come up again within %s", m.config.BootTimeout))
 	defer cancel()
+	m.ask(ctx, "systemctl reboot --no-block || reboot")
+	_ = m.client.Close()
+	if m.direct {
+		if err := m.fromDisk(ctx); err != nil {
+			return fmt.Errorf("restart the guest: %w", err)
+		}
+	}
 	for {
 		// Until it goes down, the old system lets us in, or throws us out.
 		last := m.enter(ctx)
@@ -45,6 +51,23 @@ func (m *Machine) Reboot(ctx context.Context) error {
 			return m.explain(ctx, fmt.Errorf("restart the guest: %w", errors.Join(context.Cause(ctx), last)))
 		}
 	}
+}
+
+// fromDisk waits for the end of a machine whose kernel was started directly,
+// and starts it again as its firmware would.
+func (m *Machine) fromDisk(ctx context.Context) error {
+	select {
+	case <-m.machine.Done():
+	case <-ctx.Done():
+		return m.explain(ctx, context.Cause(ctx))
+	}
+	if err := m.machine.Err(); !errors.Is(err, vm.ErrRebooted) {
+		return m.explain(ctx, err)
+	}
+	if err := m.machine.Close(ctx); err != nil {
+		return err
+	}
+	return m.start(ctx, start{})
 }
 
 func (m *Machine) bootID(ctx context.Context) (id string, err error) {

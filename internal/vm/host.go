@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"sync"
 
 	"github.com/org/imagebuild-action/internal/fault"
 )
@@ -12,8 +13,11 @@ import (
 // ChooseAccel says which accelerator wanted stands for on this machine, and
 // why. Asking for KVM where it does not work is an Environment fault.
 func ChooseAccel(wanted Accel) (Accel, string, error) {
-	return chooseAccel(wanted, probeKVM)
+	return chooseAccel(wanted, probeOnce)
 }
+
+// probeOnce asks once: where KVM is a fake, the answer takes a second.
+var probeOnce = sync.OnceValue(probeKVM) //nolint:gochecknoglobals // the machine does not change
 
 func chooseAccel(wanted Accel, probe func() error) (Accel, string, error) {
 	switch wanted {

@@ -42,7 +42,7 @@ func (a *arguments) boot(c Config) {
 
 // held tells whether the machine stands still until we are connected: a kernel
 // that is started directly may be at its end before that.
-func (c Config) held() bool { return c.Kernel != "" }
+func (c Config) held() bool { return c.Kernel != "" && !c.Incoming }
 
 // maxAppend is the longest command line that x86 kernels take
 // (COMMAND_LINE_SIZE), its terminating zero included.
