@@ -43,8 +43,9 @@ oracles: build
 	oracles/all.sh $(OUTPUT)
 
 bench: build
-	.ci/setup build test
+	.ci/setup build test bench
 	bench/vmdk
+	bench/packer
 
 lint: bin/golangci-lint
 	bin/golangci-lint fmt --diff
