@@ -196,7 +196,7 @@ func TestHostileSFTP(t *testing.T) {
 		"names for all": {hostileSFTP(func(_ byte, id []byte) []byte {
 			return packet(104, id, u32(1), text("../../../../tmp/owned"), text("../../x"), u32(0))
 		}), "unimplemented packet", "unimplemented packet"},
-		"attributes of a terabyte": {hostileSFTP(func(kind byte, id []byte) []byte {
+		"attributes of a terabyte": {hostileSFTP(func(_ byte, id []byte) []byte {
 			return packet(105, id, u32(0x8000000f), bytes.Repeat([]byte{0xff}, 32))
 		}), "packet too short", "packet too short"},
 		"escape sequences": {hostileSFTP(func(_ byte, id []byte) []byte {
