@@ -43,9 +43,10 @@ oracles: build
 	oracles/all.sh $(OUTPUT)
 
 bench: build
-	.ci/setup build test
+	.ci/setup build test bench
 	bench/vmdk
 	TMPDIR=/dev/shm go test ./internal/extract -run '^$$' -bench VsDebugfs -benchtime 5x
+	bench/packer
 
 lint: bin/golangci-lint
 	bin/golangci-lint fmt --diff

@@ -59,6 +59,14 @@ func mistakes(t *testing.T, p *program) {
 			dir := t.TempDir()
 			writeTemplate(t, dir, tc.release, tc.size, tc.steps)
 			p.run(t, dir, append([]string{"build"}, tc.args...)...).fails(t, tc.code, tc.pattern)
+			for _, name := range []string{"README.txt", "plan.json", "timings.json"} {
+				if _, err := os.Stat(filepath.Join(dir, "out", "failure", name)); err != nil {
+					t.Error(err)
+				}
+			}
+			if logs, _ := filepath.Glob(filepath.Join(dir, "out", "failure", "logs", "*-break.log")); tc.code == 4 && strings.Contains(tc.steps, "Break") && len(logs) != 1 {
+				t.Errorf("logs %q", logs)
+			}
 			if left := leftovers(t, dir, p.cache); len(left) > 0 {
 				t.Errorf("left: %q", left)
 			}
@@ -91,7 +99,7 @@ func mistakes(t *testing.T, p *program) {
 		cmd := p.command(t, dir, []string{"unshare", "--mount", "sh", "-uc", script, full, full}, "build", "--output", full, "--until", "pack")
 		o := finish(t, cmd)
 		o.fails(t, 3, `no space left on device; free some space`)
-		if _, names, _ := strings.Cut(o.stderr, "there is: "); names != "ballast\n" {
+		if _, names, _ := strings.Cut(o.stderr, "there is: "); names != "ballast\nfailure\n" {
 			t.Errorf("in the output folder: %q", names)
 		}
 	})

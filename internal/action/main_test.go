@@ -204,6 +204,10 @@ func TestPlanMatrix(t *testing.T) {
 	if code != 0 {
 		t.Fatalf("exit code %d: %q\n%s", code, obeyed, strings.Join(shown, "\n"))
 	}
+	values := readValues(t, s.read("GITHUB_OUTPUT"))
+	if restore := values["cache-restore-keys"]; restore != "imagebuild-1-amd64-golden-" || !strings.HasPrefix(values["cache-key"], restore) {
+		t.Errorf("cache key %q, %q", values["cache-key"], restore)
+	}
 	var matrix struct{ Include []map[string]string }
 	if err := json.Unmarshal([]byte(readValues(t, s.read("GITHUB_OUTPUT"))["matrix"]), &matrix); err != nil {
 		t.Fatal(err)

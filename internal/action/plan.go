@@ -68,5 +68,7 @@ func (c *cell) planMatrix(ctx context.Context) (err error) {
 	}
 	c.console.line("%s", text)
 	c.summary.title = fmt.Sprintf("plan: %d cells, %d unchanged", len(matrix.Cells), matrix.Unchanged)
-	return errors.Join(c.setOutputs(map[string]string{"matrix": string(text)}), c.addSummary(c.summary.markdown()))
+	return errors.Join(c.setOutputs(map[string]string{
+		"matrix": string(text), "cache-key": matrix.Cache.Key, "cache-restore-keys": matrix.Cache.Restore,
+	}), c.addSummary(c.summary.markdown()))
 }

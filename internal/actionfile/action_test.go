@@ -52,7 +52,7 @@ func TestActionIsReadRight(t *testing.T) {
 	for _, output := range f.Outputs {
 		outputs = append(outputs, output.Name)
 	}
-	if got, want := strings.Join(outputs, " "), "artifacts digests ami-ids version plan-digest release-url release-id manifest accelerator matrix output"; got != want {
+	if got, want := strings.Join(outputs, " "), "artifacts digests ami-ids version plan-digest release-url release-id manifest accelerator matrix cache-key cache-restore-keys output"; got != want {
 		t.Errorf("outputs: %s\nwant:    %s", got, want)
 	}
 	want := actionfile.Runs{

@@ -50,6 +50,8 @@ func Run(ctx context.Context, o Options) (_ *Result, err error) {
 	if err := failure.Remove(b.failureDir("")); err != nil { // of the build before
 		return nil, err
 	}
+	stage := "" // in which it fails
+	defer func() { err = b.explain(ctx, stage, err) }()
 	if b.work, err = run.NewWorkDir(o.Output, workPrefix); err != nil {
 		return nil, err
 	}
@@ -79,8 +81,9 @@ func Run(ctx context.Context, o Options) (_ *Result, err error) {
 		{"pack", b.pack},
 		{"verify", b.verify},
 	} {
+		stage = step.name
 		if err := b.stage(step.name, func(task report.Task) error { return step.fn(ctx, task) }); err != nil {
-			return nil, b.failed(ctx, step.name, err)
+			return nil, err
 		}
 		if string(o.Until) == step.name {
 			break

@@ -2,6 +2,7 @@ package build
 
 import (
 	"context"
+	"errors"
 	"path/filepath"
 
 	"github.com/org/imagebuild-action/internal/failure"
@@ -13,11 +14,15 @@ func (b *builder) failureDir(name string) string {
 	return filepath.Join(b.Output, failure.Dir, name)
 }
 
-// failed writes the failure bundle. There is none for a cancelled build, which
+// explain completes the failure bundle, when the build has let go of everything
+// else: the disk may have been full. There is none for a cancelled build, which
 // leaves nothing, nor for what the check finds, which says it all.
-func (b *builder) failed(ctx context.Context, stage string, cause error) error {
-	if ctx.Err() != nil || stage == "check" {
+func (b *builder) explain(ctx context.Context, stage string, cause error) error {
+	switch {
+	case cause == nil, stage == "", stage == "check":
 		return cause
+	case ctx.Err() != nil:
+		return errors.Join(cause, failure.Remove(b.failureDir("")))
 	}
 	plan, err := b.plan.JSON()
 	if err != nil {

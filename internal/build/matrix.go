@@ -34,6 +34,7 @@ type Matrix struct {
 	Cells     []workflow.Object
 	Unchanged int      // cells left out because nothing changed
 	Notes     []string // for the user
+	Cache     CacheKey // of all cells' builds, those left out too
 }
 
 // JSON is the matrix in one line.
@@ -80,6 +81,7 @@ func PlanMatrix(ctx context.Context, o MatrixOptions) (*Matrix, error) {
 	if err := b.unused(); err != nil {
 		return nil, err
 	}
+	b.matrix.Cache = NewCacheKey(b.plans...)
 	if n := len(b.matrix.Cells); n > workflow.MaxCells {
 		return nil, fault.Errorf(fault.Input, "%d cells, and GitHub takes no more than %d jobs from one matrix; plan fewer templates or --platform in one job and the rest in another, or leave out what did not change with --changed-since", n, workflow.MaxCells)
 	}
@@ -91,6 +93,7 @@ type matrixBuilder struct {
 	matrix Matrix
 	used   map[string]bool   // choices that chose something, as "platform libvirt"
 	names  map[string]string // artifact's name to template
+	plans  []*plan.Plan
 }
 
 // unused refuses choices that no template knows.
@@ -150,6 +153,7 @@ func (b *matrixBuilder) add(ctx context.Context, path string) error {
 	if err != nil {
 		return err
 	}
+	b.plans = append(b.plans, p)
 	var unchanged map[CellKey]bool
 	if b.Unchanged != nil {
 		if unchanged, err = b.Unchanged(ctx, o, p); err != nil {

@@ -26,6 +26,7 @@ type matrixFlags struct {
 func (a *app) planCommand() *cobra.Command {
 	var in inputs
 	var m matrixFlags
+	var cache cacheFlags
 	var asJSON bool
 	c := &cobra.Command{
 		Use:   "plan [TEMPLATE...]",
@@ -34,6 +35,11 @@ func (a *app) planCommand() *cobra.Command {
 of a build. The plan's digest covers everything that decides the image's bytes:
 while it stays the same, so does the image. Sensitive values appear by name
 only. Nothing is downloaded and nothing is built.
+
+The plan ends with what actions/cache needs to keep the source and every step
+between runs: one path and one key, which changes when the source or a step
+does, and the beginning that all keys of the image have, for restore-keys.
+--cache prints these three alone, as lines for $GITHUB_OUTPUT.
 
 With --matrix it takes any number of templates, folders and patterns like
 'images/**/imagebuild.yml' (a folder without an imagebuild.yml stands for all
@@ -54,6 +60,7 @@ When nothing is left, the matrix is {"include":[]}, which GitHub refuses to run
 a job with: guard the job with an if, as in the example.`,
 		Example: `  imagebuild plan
   imagebuild plan --json | jq -r .digest
+  imagebuild plan --cache --cache-dir .imagebuild-cache >> "$GITHUB_OUTPUT"
   imagebuild plan --matrix images --changed-since origin/main
 
   # in a workflow:
@@ -83,7 +90,7 @@ a job with: guard the job with an if, as in the example.`,
 		},
 		ValidArgsFunction: completeTemplate,
 		RunE: func(c *cobra.Command, args []string) error {
-			if err := m.check(c, asJSON); err != nil {
+			if err := errors.Join(m.check(c, asJSON), cache.check(m.matrix, asJSON)); err != nil {
 				return err
 			}
 			if m.matrix {
@@ -93,8 +100,15 @@ a job with: guard the job with an if, as in the example.`,
 			if err != nil {
 				return err
 			}
+			where, err := cache.of(a, p)
+			if err != nil {
+				return err
+			}
+			if cache.only {
+				return where.outputs(a.Stdout)
+			}
 			if !asJSON {
-				return p.Table(a.Stdout)
+				return errors.Join(p.Table(a.Stdout), where.table(a.Stdout))
 			}
 			text, err := p.JSON()
 			if err != nil {
@@ -106,6 +120,7 @@ a job with: guard the job with an if, as in the example.`,
 	}
 	in.register(c)
 	m.register(c)
+	cache.register(c)
 	c.Flags().BoolVar(&asJSON, "json", false, "print the plan as JSON")
 	return c
 }

@@ -75,7 +75,7 @@ func (r *Recorder) Timings() []Timing {
 	return all
 }
 
-func seconds(start time.Time) float64 { return time.Since(start).Round(time.Millisecond).Seconds() }
+func seconds(start time.Time) float64 { return float64(time.Since(start).Milliseconds()) / 1000 }
 
 // writeLogs writes the logs of what failed, in the order of the failures.
 func (r *Recorder) writeLogs(dir string, secrets *redact.Set) error {

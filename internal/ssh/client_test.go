@@ -218,7 +218,7 @@ func TestHostileServers(t *testing.T) {
 			t.Parallel()
 			listener := testkit.Listen(t)
 			go testkit.Accept(listener, serve)
-			ctx, cancel := context.WithTimeout(t.Context(), 700*time.Millisecond)
+			ctx, cancel := context.WithTimeout(t.Context(), 450*time.Millisecond)
 			defer cancel()
 			_, err := Dial(ctx, Config{Addr: listener.Addr().String(), User: "root", Signers: []ssh.Signer{signer}, AttemptTimeout: 200 * time.Millisecond})
 			if !errors.Is(err, context.DeadlineExceeded) {

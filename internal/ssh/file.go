@@ -102,7 +102,7 @@ func explain(err error) error {
 	case errors.As(err, &own):
 		return own.error
 	case errors.Is(err, fs.ErrNotExist):
-		err = fmt.Errorf("No such file or directory (%w)", err) //nolint:staticcheck,revive // as cat and cp say it
+		err = fmt.Errorf("No such file or directory (%w)", err) //nolint:staticcheck // as cat and cp say it
 	}
 	return fault.Wrap(fault.Guest, foreign(err))
 }

@@ -178,7 +178,7 @@ func TestFrozenServer(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer c.Close() //nolint:errcheck // it is broken
+	defer c.Close()
 	if _, err := c.Output(t.Context(), "true"); err != nil {
 		t.Fatal(err)
 	}

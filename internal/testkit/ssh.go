@@ -1,6 +1,7 @@
 package testkit
 
 import (
+	"context"
 	"crypto/ed25519"
 	"crypto/rand"
 	"encoding/binary"
@@ -8,14 +9,14 @@ import (
 	"io"
 	"net"
 	"os"
-	"os/exec"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 
 	"github.com/pkg/sftp"
 	"golang.org/x/crypto/ssh"
+
+	"github.com/org/imagebuild-action/internal/run"
 )
 
 // SSHOptions says how an SSHServer differs from an honest one. The zero value,
@@ -46,6 +47,7 @@ type SSHServer struct {
 	Addr    string
 	HostKey ssh.PublicKey
 
+	ctx     context.Context //nolint:containedctx // the test's
 	options SSHOptions
 	mu      sync.Mutex
 	lines   []string
@@ -75,7 +77,7 @@ func NewSSHServer(t testing.TB, options SSHOptions) *SSHServer {
 	}}
 	config.AddHostKey(host)
 	listener := Listen(t)
-	s := &SSHServer{Addr: listener.Addr().String(), HostKey: host.PublicKey(), options: options}
+	s := &SSHServer{Addr: listener.Addr().String(), HostKey: host.PublicKey(), ctx: t.Context(), options: options}
 	go Accept(listener, func(conn net.Conn) { s.serve(conn, config) })
 	t.Cleanup(s.Drop)
 	return s
@@ -84,7 +86,7 @@ func NewSSHServer(t testing.TB, options SSHOptions) *SSHServer {
 // Listen opens a port on loopback for the length of the test.
 func Listen(t testing.TB) net.Listener {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -192,7 +194,7 @@ func (s *SSHServer) program(request *ssh.Request) func(ssh.Channel) error {
 		s.mu.Unlock()
 		command := s.options.Command
 		if command == nil {
-			command = runHere
+			command = s.runHere
 		}
 		return func(c ssh.Channel) error { return command(message.Text, c) }
 	case "subsystem":
@@ -205,34 +207,29 @@ func (s *SSHServer) program(request *ssh.Request) func(ssh.Channel) error {
 
 // runHere runs a command line on this machine. Without root there is no sudo
 // in a test.
-func runHere(line string, channel ssh.Channel) error {
-	cmd := exec.Command("sh", "-c", strings.Replace(line, "sudo -n -- ", "", 1))
-	cmd.Stdout, cmd.Stderr = channel, channel.Stderr()
-	stdin, err := cmd.StdinPipe()
-	if err != nil {
-		return err
-	}
-	go func() { _, _ = io.Copy(stdin, channel); _ = stdin.Close() }()
-	return cmd.Run()
+func (s *SSHServer) runHere(line string, channel ssh.Channel) error {
+	return run.Run(s.ctx, run.Spec{
+		Argv:  []string{"sh", "-c", strings.Replace(line, "sudo -n -- ", "", 1)},
+		Stdin: channel, Stdout: channel, Stderr: channel.Stderr(),
+	})
 }
 
 // exitMessage is RFC 4254, section 6.10.
 func exitMessage(err error) (name string, payload []byte) {
 	status := make([]byte, 4)
-	var state *exec.ExitError
+	var ended *run.ExitError
 	switch {
 	case errors.Is(err, ErrSilent):
 		return "", nil
-	case errors.As(err, &state):
-		if ws, ok := state.Sys().(syscall.WaitStatus); ok && ws.Signaled() {
-			return "exit-signal", ssh.Marshal(struct {
-				Signal  string
-				Core    bool
-				Message string
-				Lang    string
-			}{Signal: map[syscall.Signal]string{syscall.SIGKILL: "KILL", syscall.SIGTERM: "TERM"}[ws.Signal()]})
-		}
-		binary.BigEndian.PutUint32(status, uint32(state.ExitCode()))
+	case errors.As(err, &ended) && ended.Signal != "":
+		return "exit-signal", ssh.Marshal(struct {
+			Signal  string
+			Core    bool
+			Message string
+			Lang    string
+		}{Signal: map[string]string{"killed": "KILL", "terminated": "TERM"}[ended.Signal]})
+	case errors.As(err, &ended):
+		binary.BigEndian.PutUint32(status, uint32(ended.Status))
 	case err != nil:
 		binary.BigEndian.PutUint32(status, 255)
 	}
@@ -257,8 +254,8 @@ func OpenSSH(t testing.TB, authorized string, config ...string) (addr string) {
 	if err := os.MkdirAll("/run/sshd", 0o755); err != nil {
 		t.Skip(err)
 	}
-	if out, err := exec.Command("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", dir+"/host").CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
+	if err := run.Run(t.Context(), run.Spec{Argv: []string{"ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", dir + "/host"}}); err != nil {
+		t.Fatal(err)
 	}
 	if err := os.WriteFile(dir+"/keys", []byte(authorized), 0o600); err != nil {
 		t.Fatal(err)
@@ -269,7 +266,7 @@ func OpenSSH(t testing.TB, authorized string, config ...string) (addr string) {
 	}
 	// In inetd mode sshd serves one connection on its standard input: there is
 	// no port to race for.
-	listener := Listen(t)
+	listener, ctx := Listen(t), t.Context()
 	go Accept(listener, func(conn net.Conn) {
 		defer conn.Close()
 		file, err := conn.(*net.TCPConn).File()
@@ -277,9 +274,7 @@ func OpenSSH(t testing.TB, authorized string, config ...string) (addr string) {
 			return
 		}
 		defer file.Close()
-		cmd := exec.Command(binary, "-i", "-e", "-f", dir+"/config")
-		cmd.Stdin, cmd.Stdout = file, file
-		_ = cmd.Run()
+		_ = run.Run(ctx, run.Spec{Argv: []string{binary, "-i", "-e", "-f", dir + "/config"}, Stdin: file, Stdout: file})
 	})
 	return listener.Addr().String()
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"os"
+	"strings"
 	"syscall"
 	"testing"
 
@@ -107,11 +108,18 @@ func TestJoinEndsWithItsContext(t *testing.T) {
 	if err := <-done; !errors.Is(err, context.Canceled) {
 		t.Errorf("error %v", err)
 	}
-	if _, err := io.WriteString(shown, "late"); !errors.Is(err, io.ErrClosedPipe) && err != nil {
-		t.Errorf("late output: %v", err)
-	}
 	if state(t, c) != before {
 		t.Error("the terminal is not as it was found")
+	}
+}
+
+func TestNothingIsShownAfterTheEnd(t *testing.T) {
+	var shown strings.Builder
+	s := &screen{w: &shown}
+	_, _ = io.WriteString(s, "in time")
+	s.end()
+	if _, err := io.WriteString(s, "late"); !errors.Is(err, io.ErrClosedPipe) || shown.String() != "in time" {
+		t.Errorf("shown %q, %v", shown.String(), err)
 	}
 }
 
