@@ -65,11 +65,11 @@ func TestE2EInstaller(t *testing.T) {
 	// Another plan has other identifiers of its file systems. Nothing else
 	// differs: not a byte, not a time.
 	o := p.run(t, dir, "diff", "--json", filepath.Join(dir, "out-preseed", booted.Trees[0].Manifest), filepath.Join(dir, "out-kickstart", second.Trees[0].Manifest)).ok(t)
-	var differences []struct{ Path string }
+	var differences []struct{ Name string }
 	if err := json.Unmarshal([]byte(o.stdout), &differences); err != nil {
 		t.Fatal(err)
 	}
-	if len(differences) != 2 || differences[0].Path != "boot/grub/grub.cfg" || differences[1].Path != "etc/fstab" {
+	if len(differences) != 2 || differences[0].Name != "boot/grub/grub.cfg" || differences[1].Name != "etc/fstab" {
 		t.Errorf("two ways to install one system came to two trees:\n%s", last(o.stdout, 3000))
 	}
 }
