@@ -114,7 +114,7 @@ func TestEveryRequestMayFail(t *testing.T) {
 				}
 				if now, errRead := os.ReadFile(path); errRead != nil || string(now) != want && err == nil {
 					t.Errorf("%s, request %d %s: %d bytes, %v, after %v", what, nth, name, len(now), errRead, err)
-				} else if err != nil && !(string(now) == "old" || string(now) == string(content)) {
+				} else if err != nil && string(now) != "old" && string(now) != string(content) {
 					t.Errorf("%s, request %d %s: neither the old content nor the new", what, nth, name)
 				}
 				if _, errPart := os.Stat(path + ".part"); !errors.Is(errPart, os.ErrNotExist) {
