@@ -45,15 +45,27 @@ func newServer(t *testing.T, authorized ssh.Signer) *testkit.SSHServer {
 	return testkit.NewSSHServer(t, testkit.SSHOptions{Authorized: authorized.PublicKey()})
 }
 
-// servers runs a test against all kinds of servers.
+// servers runs a test against both kinds of servers.
 func servers(t *testing.T, test func(t *testing.T, c *Client)) {
+	t.Helper()
+	serversWith(t, map[string]string{"openssh": "Subsystem sftp internal-sftp"}, test)
+}
+
+// fileServers runs it against one without the subsystem besides.
+func fileServers(t *testing.T, test func(t *testing.T, c *Client)) {
+	t.Helper()
+	serversWith(t, map[string]string{"openssh": "Subsystem sftp internal-sftp", "openssh without sftp": ""}, test)
+}
+
+func serversWith(t *testing.T, openssh map[string]string, test func(t *testing.T, c *Client)) {
+	t.Helper()
 	t.Parallel()
 	t.Run("in process", func(t *testing.T) {
 		t.Parallel()
 		signer, _ := key(t)
 		test(t, dial(t, newServer(t, signer).Addr, "root", signer))
 	})
-	for name, config := range map[string]string{"openssh": "Subsystem sftp internal-sftp", "openssh without sftp": ""} {
+	for name, config := range openssh {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			signer, line := key(t)
@@ -119,7 +131,7 @@ func TestRun(t *testing.T) {
 }
 
 func TestPutAndGet(t *testing.T) {
-	servers(t, func(t *testing.T, c *Client) {
+	fileServers(t, func(t *testing.T, c *Client) {
 		path := filepath.Join(t.TempDir(), "a b/ü'", "file")
 		content := make([]byte, 300_000)
 		_, _ = rand.Read(content)

@@ -64,7 +64,7 @@ func TestWhichWayAFileTakes(t *testing.T) {
 }
 
 func TestPutInPlaceOf(t *testing.T) {
-	servers(t, func(t *testing.T, c *Client) {
+	fileServers(t, func(t *testing.T, c *Client) {
 		dir := t.TempDir()
 		outside := filepath.Join(dir, "outside")
 		if err := errors.Join(os.WriteFile(outside, []byte("old"), 0o600), os.Symlink(outside, filepath.Join(dir, "link")), os.Mkdir(filepath.Join(dir, "folder"), 0o755)); err != nil {
