@@ -177,11 +177,11 @@ func TestBuildGoesOn(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("a build would start this program anew")
 	}
-	vm := func(name string) string {
-		return "name: " + name + "\nengine: vm\nsource: {bootstrap: {distribution: debian, release: bookworm}}\nplatforms: {libvirt: {}}\n"
+	other := func(name string) string {
+		return "name: " + name + "\nsource: {bootstrap: {distribution: debian, release: bookworm}}\nplatforms: {libvirt: {arch: [arm64]}}\n"
 	}
 	a, stdout, stderr := testApp(t, map[string]string{
-		"w.yml": "jobs: {i: {strategy: {matrix: {template: [one.yml, two.yml]}}, steps: [{uses: ./}]}}", "one.yml": vm("one"), "two.yml": vm("two"),
+		"w.yml": "jobs: {i: {strategy: {matrix: {template: [one.yml, two.yml]}}, steps: [{uses: ./}]}}", "one.yml": other("one"), "two.yml": other("two"),
 	})
 	common := build.Options{LookupEnv: a.LookupEnv, Secrets: a.secrets, CacheDir: filepath.Join(t.TempDir(), "cache"), CacheLimit: 1 << 30, Until: build.StageProvision}
 	var err error
@@ -192,7 +192,7 @@ func TestBuildGoesOn(t *testing.T) {
 	if err == nil || fault.KindOf(err) != fault.Input {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"one: check: engine: vm is not available yet", "two: check: engine: vm is not available yet"} {
+	for _, want := range []string{"one: check: arch: arm64 is not available yet", "two: check: arch: arm64 is not available yet"} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("%q is not in %v", want, err)
 		}

@@ -31,7 +31,7 @@ func draft(t *testing.T, opts githubtest.Options, change func(*github.Options)) 
 }
 
 func TestUploadsThatFail(t *testing.T) {
-	const stall = 300 * time.Millisecond
+	const stall = 800 * time.Millisecond
 	content := strings.Repeat("x", 8<<20) // more than the sockets take
 	tests := []struct {
 		name    string
@@ -41,7 +41,7 @@ func TestUploadsThatFail(t *testing.T) {
 		exists  bool
 		left    string // the state of what is there after it
 	}{
-		{"hang", githubtest.Fault{Effect: githubtest.Hang}, "the transfer stalled: no byte for 300ms", true, false, ""},
+		{"hang", githubtest.Fault{Effect: githubtest.Hang}, "the transfer stalled: no byte for 800ms", true, false, ""},
 		{"hang after the last byte", githubtest.Fault{Effect: githubtest.Hang, After: true}, "the transfer stalled", true, false, github.Uploaded},
 		{"half-way", githubtest.Fault{Effect: githubtest.BrokenUpload}, "502 Server Error", true, false, github.Starter},
 		{"reset", githubtest.Fault{Effect: githubtest.Reset}, "", true, false, ""},
