@@ -111,7 +111,7 @@ func Boot(ctx context.Context, config Config, task report.Task) (*Machine, error
 		return nil, err
 	}
 	task.Note("booting under %s (%s)", strings.ToUpper(string(m.machine.Accel)), m.machine.AccelReason)
-	if err := m.enter(ctx); err != nil {
+	if err := m.enter(ctx, m.config.BootTimeout); err != nil {
 		return nil, m.giveUp(ctx, err)
 	}
 	task.Note("entered after %.0f s by %s, kernel %s", m.seen.Seconds, m.way.How, m.seen.Kernel)
@@ -150,6 +150,15 @@ type start struct {
 // registers and levels of page tables that are slow to emulate.
 const namedCPU = "Nehalem"
 
+// cpu is the model of the guest's processors; empty means the host's.
+func (c Config) cpu() (string, error) {
+	accel, _, err := vm.ChooseAccel(c.Accel)
+	if err != nil || accel != vm.TCG {
+		return "", err
+	}
+	return namedCPU, nil
+}
+
 // start starts QEMU on the chain's last layer.
 func (m *Machine) start(ctx context.Context, how start) error {
 	config := vm.Config{
@@ -162,12 +171,9 @@ func (m *Machine) start(ctx context.Context, how start) error {
 		Dir:        m.config.Dir,
 		SerialLog:  m.serial,
 	}
-	accel, _, err := vm.ChooseAccel(config.Accel)
-	if err != nil {
+	var err error
+	if config.CPU, err = m.config.cpu(); err != nil {
 		return err
-	}
-	if accel == vm.TCG {
-		config.CPU = namedCPU
 	}
 	m.direct = false
 	if how.direct {
@@ -185,10 +191,10 @@ func (m *Machine) start(ctx context.Context, how start) error {
 	return err
 }
 
-func (m *Machine) enter(ctx context.Context) (err error) {
+func (m *Machine) enter(ctx context.Context, timeout time.Duration) (err error) {
 	ctx, cancel := m.machine.Context(ctx)
 	defer cancel()
-	m.client, m.seen, err = m.way.Enter(ctx, entry.Door{Addr: m.machine.SSHAddr(), UUID: m.uuid, Timeout: m.config.BootTimeout})
+	m.client, m.seen, err = m.way.Enter(ctx, entry.Door{Addr: m.machine.SSHAddr(), UUID: m.uuid, Timeout: timeout})
 	return err
 }
 

@@ -156,6 +156,11 @@ func TestNobodyAnswers(t *testing.T) {
 
 func TestResumeRefuses(t *testing.T) {
 	const hardware = `"hardware":{"cpus":2,"memory":"1GiB","firmware":"bios","controller":"virtio-blk","nic":"virtio-net"}`
+	testkit.Tool(t, vm.Binary)
+	emulator, err := Config{Accel: vm.TCG}.emulator(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
 	for name, test := range map[string]struct {
 		text string
 		want error // nil: any
@@ -165,7 +170,8 @@ func TestResumeRefuses(t *testing.T) {
 		"no JSON":       {"hello\n", nil},
 		"other disk":    {`{"below":"other",` + hardware + "}\n", ErrOtherDisk},
 		"other machine": {`{"below":"base","hardware":{"cpus":7}}` + "\n", ErrOtherMachine},
-		"no key":        {`{"below":"base",` + hardware + "}\n", nil},
+		"other QEMU":    {`{"below":"base","emulator":"QEMU 0.1",` + hardware + "}\n", ErrOtherMachine},
+		"no key":        {`{"below":"base","emulator":"` + emulator + `",` + hardware + "}\n", nil},
 	} {
 		chain, _ := newChain(t)
 		_, err := Resume(t.Context(), Config{Chain: chain, Dir: t.TempDir(), Accel: vm.TCG}, strings.NewReader(test.text), report.Discard.Begin(""))

@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/org/imagebuild-action/internal/entry"
@@ -16,6 +17,7 @@ import (
 	"github.com/org/imagebuild-action/internal/report"
 	"github.com/org/imagebuild-action/internal/run"
 	"github.com/org/imagebuild-action/internal/target"
+	"github.com/org/imagebuild-action/internal/vm"
 )
 
 // liveHeader begins a saved state, as one line of JSON. Behind it come the
@@ -26,8 +28,13 @@ type liveHeader struct {
 	Direct     bool            `json:"direct"` // the kernel was started by QEMU
 	Seed       []byte          `json:"seed"`   // of the key that lets us in
 	Hardware   target.Hardware `json:"hardware"`
+	Emulator   string          `json:"emulator"` // QEMU's version and the model of the processors
 	LayerBytes int64           `json:"layer_bytes"`
 }
+
+// resumeTimeout bounds the time until a guest that goes on can be entered. It
+// was entered already when it was saved; there is nothing that it waits for.
+const resumeTimeout = time.Minute
 
 // ErrOtherMachine is a saved state that does not go on here: it was saved of
 // other hardware.
@@ -59,7 +66,14 @@ func (m *Machine) SaveLive(ctx context.Context, w io.Writer) (err error) {
 		return run.Explain(err)
 	}
 	chain := m.config.Chain
-	err = writeHeader(w, liveHeader{chain.ids[chain.Layers()-1], m.uuid, m.direct, m.way.Seed, m.config.Hardware, info.Size()})
+	emulator, err := m.config.emulator(ctx)
+	if err != nil {
+		return err
+	}
+	err = writeHeader(w, liveHeader{
+		Below: chain.ids[chain.Layers()-1], UUID: m.uuid, Direct: m.direct, Seed: m.way.Seed,
+		Hardware: m.config.Hardware, Emulator: emulator, LayerBytes: info.Size(),
+	})
 	if err != nil {
 		return err
 	}
@@ -84,14 +98,19 @@ func Resume(ctx context.Context, config Config, r io.Reader, task report.Task) (
 		return nil, err
 	}
 	chain := config.Chain
+	emulator, err := m.config.emulator(ctx)
+	if err != nil {
+		return nil, err
+	}
 	switch {
 	case header.Below != chain.last():
 		return nil, ErrOtherDisk
 	case header.Hardware != m.config.Hardware:
 		return nil, fmt.Errorf("%w: with %d processors and %s of memory", ErrOtherMachine, header.Hardware.CPUs, header.Hardware.Memory)
+	case header.Emulator != emulator:
+		return nil, fmt.Errorf("%w: under %s, and this is %s", ErrOtherMachine, header.Emulator, emulator)
 	}
 	m.uuid = header.UUID
-	var err error
 	if m.way, err = entry.CredentialsFor(header.Seed); err != nil {
 		return nil, err
 	}
@@ -112,6 +131,17 @@ func Resume(ctx context.Context, config Config, r io.Reader, task report.Task) (
 	return m, nil
 }
 
+// emulator names everything else that a state depends on: what QEMU saves is
+// its own version's, and a guest cannot be given another processor under way.
+func (c Config) emulator(ctx context.Context) (string, error) {
+	version, err := vm.Version(ctx)
+	if err != nil {
+		return "", err
+	}
+	cpu, err := c.cpu()
+	return strings.TrimSpace(version + " " + cpu), err
+}
+
 func (m *Machine) goOn(ctx context.Context, state io.Reader) error {
 	if err := m.machine.LoadState(ctx, state); err != nil {
 		return err
@@ -119,7 +149,7 @@ func (m *Machine) goOn(ctx context.Context, state io.Reader) error {
 	if err := m.machine.Resume(ctx); err != nil {
 		return err
 	}
-	if err := m.enter(ctx); err != nil {
+	if err := m.enter(ctx, resumeTimeout); err != nil {
 		return err
 	}
 	now := "@" + strconv.FormatInt(time.Now().Unix(), 10)

@@ -32,7 +32,7 @@ func (m *Machine) Reboot(ctx context.Context) error {
 	}
 	for {
 		// Until it goes down, the old system lets us in, or throws us out.
-		last := m.enter(ctx)
+		last := m.enter(ctx, m.config.BootTimeout)
 		if last == nil {
 			var id string
 			if id, last = m.bootID(ctx); last == nil && id != old {

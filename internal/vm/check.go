@@ -3,6 +3,7 @@ package vm
 import (
 	"context"
 	"errors"
+	"strings"
 
 	"github.com/org/imagebuild-action/internal/fault"
 	"github.com/org/imagebuild-action/internal/run"
@@ -23,4 +24,14 @@ func Check(ctx context.Context, uefi bool) error {
 		errs = append(errs, err)
 	}
 	return errors.Join(errs...)
+}
+
+// Version names the emulator and its version, as it does itself.
+func Version(ctx context.Context) (string, error) {
+	out, err := run.Output(ctx, run.Spec{Argv: []string{Binary, "--version"}})
+	if err != nil {
+		return "", explainStart(err)
+	}
+	line, _, _ := strings.Cut(out, "\n")
+	return strings.TrimSpace(line), nil
 }
