@@ -24,7 +24,7 @@ var rootTypes = map[string]bool{ //nolint:gochecknoglobals // a constant table
 
 // volume is a partition, or a disk without partitions, and what is in it.
 type volume struct {
-	number      int // 0 is the whole disk
+	number      int  // 0 is the whole disk
 	isRoot      bool // by its type, as is isRAID
 	isRAID      bool
 	partUUID    string // in lower case

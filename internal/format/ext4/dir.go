@@ -102,7 +102,7 @@ func (l *lister) blocks(ctx context.Context) error {
 // what was there before.
 func (l *lister) checksum(block []byte, logical uint64) error {
 	le := binary.LittleEndian
-	index := l.dir.flags&flagIndex != 0 && (logical == 0 || le.Uint32(block) == 0 && int(le.Uint16(block[4:])) == len(block)&0xffff)
+	index := l.dir.flags&flagIndex != 0 && (logical == 0 || le.Uint32(block) == 0 && entryLength(block) == len(block))
 	if !l.fs.hasChecksums() || index {
 		return nil
 	}
@@ -140,10 +140,7 @@ func (l *lister) names(b []byte) error {
 		if len(b)-at < 8 {
 			return damaged(l.where, "its names end in the middle of one")
 		}
-		number, length := le.Uint32(b[at:]), int(le.Uint16(b[at+4:]))
-		if length == 0 || length == 0xffff { // 64 KiB do not fit into the field
-			length = 64 << 10
-		}
+		number, length := le.Uint32(b[at:]), entryLength(b[at:])
 		if length < 8 || length%4 != 0 || length > len(b)-at {
 			return damaged(l.where, "a name's entry takes %d of %d bytes", length, len(b)-at)
 		}
@@ -162,6 +159,15 @@ func (l *lister) names(b []byte) error {
 		at += length
 	}
 	return nil
+}
+
+// entryLength is what a name's entry takes: 64 KiB do not fit into the field.
+func entryLength(entry []byte) int {
+	length := int(binary.LittleEndian.Uint16(entry[4:]))
+	if length == 0 || length == 0xffff {
+		return 64 << 10
+	}
+	return length
 }
 
 func (l *lister) add(name string, number uint32, kind int) error {
