@@ -79,12 +79,12 @@ func Retryable(err error) bool {
 	if Throttled(err) || Slow(err) {
 		return true
 	}
-	var response *smithyhttp.ResponseError
-	if errors.As(err, &response) {
-		return response.HTTPStatusCode() >= http.StatusInternalServerError
-	}
 	var sent *smithyhttp.RequestSendError
-	return errors.As(err, &sent) // no answer: the connection broke
+	if errors.As(err, &sent) {
+		return true // no answer: the connection broke
+	}
+	var response *smithyhttp.ResponseError
+	return errors.As(err, &response) && response.HTTPStatusCode() >= http.StatusInternalServerError
 }
 
 // Code is AWS's word for an error; empty for what AWS did not say.

@@ -166,7 +166,7 @@ func (s *Server) putParameter(c *call) (object, *failure) {
 	if s.opts.Lag > 0 && text(c.in["DataType"]) == "aws:ec2:image" {
 		found.next, found.wait = value, s.opts.Lag
 	} else {
-		found.value = value
+		found.value, found.next = value, ""
 	}
 	for _, each := range list(c.in["Tags"]) {
 		found.tags[text(part(each)["Key"])] = text(part(each)["Value"])

@@ -1,0 +1,120 @@
+package aws
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/org/imagebuild-action/internal/amazon"
+	"github.com/org/imagebuild-action/internal/awstest"
+	"github.com/org/imagebuild-action/internal/image"
+	"github.com/org/imagebuild-action/internal/journal"
+	"github.com/org/imagebuild-action/internal/report"
+	"github.com/org/imagebuild-action/internal/target"
+	"github.com/org/imagebuild-action/internal/testkit"
+	"github.com/org/imagebuild-action/internal/undo"
+)
+
+// quick are limits for a cloud on loopback.
+var quick = amazon.Limits{
+	Attempt: 250 * time.Millisecond, Attempts: 6, Delay: time.Millisecond, MaxDelay: 20 * time.Millisecond, Poll: time.Millisecond, MaxPoll: 5 * time.Millisecond,
+	Appear: 5 * time.Second, Settle: 5 * time.Second, Stall: 5 * time.Second,
+}
+
+// disks hands out one disk.
+type disks struct{ canonical image.Disk }
+
+func (d disks) Disk(context.Context, string) (image.Disk, error) { return d.canonical, nil }
+func (disks) StreamVMDK(context.Context, string, report.Task) (target.VMDKFile, error) {
+	return target.VMDKFile{}, fmt.Errorf("not of this disk")
+}
+
+func smallDisk() *testkit.Disk {
+	disk := testkit.NewDisk(1 << 30)
+	disk.Put(0, testkit.Noise(1, 3<<19))
+	disk.Put(700<<20+512, testkit.Noise(2, 100<<10))
+	return disk
+}
+
+// run is one run of the program.
+type run struct {
+	t       testing.TB
+	server  *awstest.Server
+	config  *Config
+	disk    *testkit.Disk
+	dir     string // of journals
+	number  int
+	limits  amazon.Limits
+	version string
+}
+
+func newRun(t testing.TB, o awstest.Options) *run {
+	t.Helper()
+	r := &run{t: t, server: awstest.New(t, o), config: NewConfig(), disk: smallDisk(), dir: t.TempDir(), limits: quick, version: "1.2.3"}
+	r.config.Region, r.config.CopyTo = "eu-west-1", []string{"us-east-1", "ap-southeast-2"}
+	for _, each := range r.server.Environ() {
+		name, value, _ := strings.Cut(each, "=")
+		t.Setenv(name, value)
+	}
+	return r
+}
+
+func (r *run) platform() *Platform {
+	p := New("aws", r.config)
+	p.Limits = r.limits
+	return p
+}
+
+func (r *run) publication(stack *undo.Stack, j *journal.Journal) target.Publication {
+	digest := sha256.Sum256([]byte(r.version))
+	return target.Publication{
+		Job:      target.Job{Name: "golden", Version: r.version, Arch: "amd64", Disks: disks{r.disk}},
+		Platform: "aws", PlanDigest: hex.EncodeToString(digest[:]), CellDigest: hex.EncodeToString(digest[:]), DiskBytes: r.disk.Size(), Firmware: "bios+uefi",
+		Run: fmt.Sprintf("test-%d", r.number), Journal: j, Undo: stack.Push,
+	}
+}
+
+// publish is a whole run: it ends with what was made kept, or taken back.
+func (r *run) publish(ctx context.Context) (target.Published, error, error) {
+	r.t.Helper()
+	r.number++
+	j, err := journal.Create(r.dir, Name, fmt.Sprintf("test-%d", r.number))
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	defer j.Close() //nolint:errcheck // only read
+	stack := undo.Stack{Limit: 20 * time.Second}
+	out, err := r.platform().Publish(ctx, r.publication(&stack, j), report.Discard.Begin("publish"))
+	if err == nil {
+		stack.Keep()
+		return out, nil, j.Keep()
+	}
+	undone := stack.Close(ctx)
+	if undone == nil {
+		undone = j.Keep()
+	}
+	return out, err, undone
+}
+
+func (r *run) mustPublish() target.Published {
+	r.t.Helper()
+	out, err, undone := r.publish(r.t.Context())
+	if err != nil || undone != nil {
+		r.t.Fatalf("%v; undo: %v", err, undone)
+	}
+	return out
+}
+
+// collect sweeps after dead runs.
+func (r *run) collect(ctx context.Context) ([]target.Leftover, error) {
+	r.t.Helper()
+	dead, err := journal.Dead(r.dir, Name)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return Collect(ctx, target.Sweep{Dead: dead, Regions: r.config.regions(), OlderThan: 3600}, r.limits, report.Discard.Begin("gc"))
+}
