@@ -27,6 +27,7 @@ type builder struct {
 	work   *run.WorkDir // below Output, so that a rename finishes a file
 	trees  []*builtTree
 	packed []packedCell
+	clouds clouds
 	result Result
 }
 
@@ -76,6 +77,11 @@ func Run(ctx context.Context, o Options) (_ *Result, err error) {
 		}
 		if string(o.Until) == step.name {
 			break
+		}
+	}
+	if b.Publish {
+		if err := b.stage("publish", func(task report.Task) error { return b.publish(ctx, task) }); err != nil {
+			return nil, err
 		}
 	}
 	b.result.Seconds = seconds(start)

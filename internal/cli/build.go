@@ -18,7 +18,7 @@ func (a *app) buildCommand() *cobra.Command {
 	var in inputs
 	var output, cacheDir, until, onError string
 	var cacheLimit string
-	var noCache, asJSON bool
+	var noCache, asJSON, publish bool
 	var from workflowFlags
 	c := &cobra.Command{
 		Use:   "build [TEMPLATE]",
@@ -33,6 +33,11 @@ the cache, so a changed step costs that step and the ones after it.
 
 The output folder gets the images, SHA256SUMS, plan.json, result.json and the
 content manifest. Needs root, or user namespaces with the uidmap package.
+
+A platform that is a cloud (aws) is built and booted like the others, and with
+--publish its images are made in the end: every right is asked for before
+anything is built, what is there already is found, and when anything fails all
+that was made is removed again. ami-PLATFORM-ARCH.json lists them.
 
 With --workflow it builds here what a GitHub workflow builds there: every cell
 of the matrix of each job that uses the action, with the template, platform,
@@ -49,6 +54,7 @@ the command fails in the end.`,
   imagebuild build examples/golden --platform libvirt
   imagebuild build --var release=trixie --version 1.4.0 --output dist
   imagebuild build --until pack          # do not boot
+  imagebuild build --platform aws --publish
   imagebuild build --workflow .github/workflows/images.yml
   imagebuild build --workflow .github/workflows/images.yml --job image -p libvirt`,
 		Args:              oneTemplate,
@@ -81,6 +87,7 @@ the command fails in the end.`,
 			}
 			options.KeepOnError = onError == "keep"
 			options.NoCache = noCache
+			options.Publish, options.Access = publish, access()
 			if from.path != "" {
 				return a.buildWorkflow(c.Context(), options, from, output, asJSON)
 			}
@@ -108,6 +115,7 @@ the command fails in the end.`,
 	f.BoolVar(&noCache, "no-cache", false, "build from scratch; downloaded packages are still used")
 	f.StringVar(&until, "until", string(build.StageVerify), "stop after this stage: provision, pack or verify")
 	f.StringVar(&onError, "on-error", "clean", "what to do with the work folder of a failed build: clean or keep")
+	f.BoolVar(&publish, "publish", false, "make the images of platforms that are clouds, when everything else is done")
 	f.BoolVar(&asJSON, "json", false, "print the result as JSON")
 	_ = c.RegisterFlagCompletionFunc("until", cobra.FixedCompletions([]string{"provision", "pack", "verify"}, cobra.ShellCompDirectiveNoFileComp))
 	_ = c.RegisterFlagCompletionFunc("on-error", cobra.FixedCompletions([]string{"clean", "keep"}, cobra.ShellCompDirectiveNoFileComp))
@@ -119,6 +127,10 @@ the command fails in the end.`,
 func (a *app) printResult(result *build.Result, output string) error {
 	w := tabwriter.NewWriter(a.Stdout, 0, 8, 2, ' ', 0)
 	for _, artifact := range result.Artifacts {
+		if artifact.Path == "" {
+			fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", artifact.Reference, artifact.Region, artifact.Name, result.Proof(artifact.Name))
+			continue
+		}
 		fmt.Fprintf(w, "%s\t%s\tsha256:%.12s\t%s\n", filepath.Join(output, artifact.Path),
 			size.Bytes(artifact.SizeBytes).Human(), artifact.SHA256, result.Proof(artifact.Name))
 	}

@@ -64,3 +64,6 @@ func (p *Platform) Hardware() target.Hardware {
 
 // GuestPackages are none: the drivers are the kernel's own.
 func GuestPackages(string, string) []string { return nil }
+
+// Regions are the places that get an AMI, the template's first.
+func (p *Platform) Regions() []string { return p.config.regions() }
