@@ -130,7 +130,7 @@ func (s *Server) TokenURL() string { return s.URL() + tokenPath + "?api-version=
 const TokenSecret = "loopback-id-token-request"
 
 func (s *Server) serveToken(w http.ResponseWriter, r *http.Request) {
-	if r.Method != http.MethodGet || r.Header.Get("Authorization") != "bearer "+TokenSecret || r.URL.Query().Get("api-version") != "2.0" {
+	if r.Method != http.MethodGet || !strings.EqualFold(r.Header.Get("Authorization"), "bearer "+TokenSecret) || r.URL.Query().Get("api-version") != "2.0" {
 		http.Error(w, "no", http.StatusForbidden)
 		return
 	}
