@@ -48,6 +48,9 @@ type Access struct {
 	Agent string
 }
 
+// assume is the call that turns a job's identity into a role's session.
+const assume = "sts:AssumeRoleWithWebIdentity"
+
 // Audience is what AWS's identity provider for GitHub expects of a token.
 const Audience = "sts.amazonaws.com"
 
@@ -130,6 +133,11 @@ func (c *Cloud) identify(ctx context.Context, access Access, region string) erro
 				return context.Cause(ctx)
 			}
 			return fault.Errorf(fault.Environment, "there are no AWS credentials: %w; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY or AWS_PROFILE, or in a workflow the input aws-role with the permission id-token: write", rootCause(err))
+		}
+	}
+	if access.Role != "" {
+		if _, err := Do(ctx, c, region, assume, c.config.Credentials.Retrieve); err != nil {
+			return err
 		}
 	}
 	out, err := Do(ctx, c, region, "sts:GetCallerIdentity", func(ctx context.Context) (*sts.GetCallerIdentityOutput, error) {

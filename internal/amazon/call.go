@@ -147,6 +147,8 @@ func (c *Cloud) Explain(region, right string, err error) error {
 		return nil
 	case errors.Is(err, context.Canceled):
 		return err
+	case right == assume && Code(err) != "":
+		return fault.Errorf(fault.Environment, "the role cannot be assumed by this job: %w; compare the role's trust policy with README.md, above all its sub and its audience %s", message(err), Audience)
 	case Denied(err):
 		return fault.Errorf(fault.Environment, "%s: the right %s is missing for %s: %w; imagebuild policy prints all that the template needs", region, right, c.who(), message(err))
 	case Is(err, "ExpiredToken", "ExpiredTokenException", "RequestExpired"):

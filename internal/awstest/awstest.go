@@ -22,6 +22,7 @@ package awstest
 import (
 	"net/http/httptest"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -81,6 +82,7 @@ type Server struct {
 	http *httptest.Server
 	dir  string
 	done chan struct{} // closed when the test ends, so that nothing hangs on
+	busy atomic.Int32  // requests that are being dealt with
 
 	mu         sync.Mutex
 	calls      []Call

@@ -1,12 +1,14 @@
 package awstest
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
 	"net"
 	"net/http"
 	"slices"
+	"time"
 )
 
 // Effect is how a call goes wrong.
@@ -73,6 +75,24 @@ func (s *Server) Heal() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.scripts, s.opts.Chaos, s.opts.PutsPerSecond = nil, nil, 0
+}
+
+// Idle waits until no request is being dealt with, as those of a client that
+// was killed are for a moment.
+func (s *Server) Idle(ctx context.Context) error {
+	ticker := time.NewTicker(time.Millisecond)
+	defer ticker.Stop()
+	for quiet := 0; quiet < 10; {
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		if quiet++; s.busy.Load() > 0 {
+			quiet = 0
+		}
+	}
+	return nil
 }
 
 // Calls is the log so far. A test that counts them can make each one fail in

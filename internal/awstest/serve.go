@@ -60,6 +60,8 @@ var handlers = map[string]func(*Server, *call) (object, *failure){
 
 // ServeHTTP implements http.Handler.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	s.busy.Add(1)
+	defer s.busy.Add(-1)
 	if r.URL.Path == tokenPath {
 		s.serveToken(w, r)
 		return
@@ -121,7 +123,7 @@ func (s *Server) handle(c *call, by identity) (object, *failure) {
 		return nil, by.refused
 	}
 	c.region = s.regions[by.region]
-	if c.region == nil && c.op.Auth != "none" {
+	if c.region == nil && by.region != "" { // only what is not signed has none
 		return nil, refuse(http.StatusUnauthorized, "AuthFailure", "AWS was not able to validate the provided access credentials")
 	}
 	if right := c.service.Name + ":" + c.op.Name; c.denied(s.opts.Deny, right) {
@@ -168,7 +170,7 @@ func (s *Server) answer(w http.ResponseWriter, c *call, out object) {
 
 // generic are the errors that come from in front of a service, or, in SSM's
 // case, are part of every API of its kind: no model lists them.
-var generic = []string{"AccessDeniedException", "ThrottlingException", "ValidationException", "ExpiredTokenException", "UnrecognizedClientException", "InvalidSignatureException", "Throttling", "InternalFailure", "InternalServerError"}
+var generic = []string{"AccessDenied", "AccessDeniedException", "ThrottlingException", "ValidationException", "ExpiredTokenException", "UnrecognizedClientException", "InvalidSignatureException", "Throttling", "InternalFailure", "InternalServerError"}
 
 func (s *Server) answerError(w http.ResponseWriter, c *call, f *failure) {
 	s.mu.Lock()

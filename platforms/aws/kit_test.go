@@ -50,11 +50,21 @@ type run struct {
 	number  int
 	limits  amazon.Limits
 	version string
+
+	firmware string
+	access   target.Access
+	retag    string // makes the cell's digest another with the same beginning
+}
+
+type faultList []string
+
+func (f *faultList) Add(field, format string, args ...any) {
+	*f = append(*f, field+": "+fmt.Sprintf(format, args...))
 }
 
 func newRun(t testing.TB, o awstest.Options) *run {
 	t.Helper()
-	r := &run{t: t, server: awstest.New(t, o), config: NewConfig(), disk: smallDisk(), dir: t.TempDir(), limits: quick, version: "1.2.3"}
+	r := &run{t: t, server: awstest.New(t, o), config: NewConfig(), disk: smallDisk(), dir: t.TempDir(), limits: quick, version: "1.2.3", firmware: "bios+uefi"}
 	r.config.Region, r.config.CopyTo = "eu-west-1", []string{"us-east-1", "ap-southeast-2"}
 	for _, each := range r.server.Environ() {
 		name, value, _ := strings.Cut(each, "=")
@@ -71,9 +81,13 @@ func (r *run) platform() *Platform {
 
 func (r *run) publication(stack *undo.Stack, j *journal.Journal) target.Publication {
 	digest := sha256.Sum256([]byte(r.version))
+	cell := hex.EncodeToString(digest[:])
+	if r.retag != "" {
+		cell = cell[:12] + strings.Repeat("0", 52)
+	}
 	return target.Publication{
 		Job:      target.Job{Name: "golden", Version: r.version, Arch: "amd64", Disks: disks{r.disk}},
-		Platform: "aws", PlanDigest: hex.EncodeToString(digest[:]), CellDigest: hex.EncodeToString(digest[:]), DiskBytes: r.disk.Size(), Firmware: "bios+uefi",
+		Platform: "aws", PlanDigest: hex.EncodeToString(digest[:]), CellDigest: cell, DiskBytes: r.disk.Size(), Firmware: r.firmware, Access: r.access,
 		Run: fmt.Sprintf("test-%d", r.number), Journal: j, Undo: stack.Push,
 	}
 }
