@@ -21,6 +21,8 @@ package awstest
 
 import (
 	"net/http/httptest"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -140,11 +142,30 @@ func New(t T, opts Options) *Server {
 // says which it is for.
 func (s *Server) URL() string { return s.http.URL }
 
-// Environ is the environment of a client, as AWS's own tools read it.
+// Environ is what a client's environment has of AWS, as its own tools read it.
 func (s *Server) Environ() []string {
 	return []string{
 		"AWS_ENDPOINT_URL=" + s.URL(), "AWS_ACCESS_KEY_ID=" + AccessKey, "AWS_SECRET_ACCESS_KEY=" + SecretKey,
-		"AWS_EC2_METADATA_DISABLED=true", "AWS_CONFIG_FILE=/dev/null", "AWS_SHARED_CREDENTIALS_FILE=/dev/null",
-		"AWS_SESSION_TOKEN=", "AWS_PROFILE=", "AWS_REGION=", "AWS_DEFAULT_REGION=", "AWS_ROLE_ARN=", "AWS_WEB_IDENTITY_TOKEN_FILE=",
+		"AWS_EC2_METADATA_DISABLED=true", "AWS_CONFIG_FILE=/dev/null", "AWS_SHARED_CREDENTIALS_FILE=/dev/null", "AWS_PAGER=",
+	}
+}
+
+// Client is the environment of a program that shall use this cloud: that of
+// base, without anything else of AWS.
+func (s *Server) Client(base []string) []string {
+	clean := slices.DeleteFunc(slices.Clone(base), func(each string) bool { return strings.HasPrefix(each, "AWS_") })
+	return append(clean, s.Environ()...)
+}
+
+// Setenv makes this process a client, until the test ends.
+func (s *Server) Setenv(t interface{ Setenv(name, value string) }, base []string) {
+	for _, each := range base {
+		if name, _, _ := strings.Cut(each, "="); strings.HasPrefix(name, "AWS_") {
+			t.Setenv(name, "")
+		}
+	}
+	for _, each := range s.Environ() {
+		name, value, _ := strings.Cut(each, "=")
+		t.Setenv(name, value)
 	}
 }

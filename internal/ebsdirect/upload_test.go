@@ -2,6 +2,7 @@ package ebsdirect_test
 
 import (
 	"context"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -17,10 +18,7 @@ const region = "eu-west-1"
 func open(t testing.TB, o awstest.Options, limits amazon.Limits) (*awstest.Server, *amazon.Cloud) {
 	t.Helper()
 	server := awstest.New(t, o)
-	for _, each := range server.Environ() {
-		name, value, _ := strings.Cut(each, "=")
-		t.Setenv(name, value)
-	}
+	server.Setenv(t, os.Environ())
 	cloud, err := amazon.Open(t.Context(), amazon.Access{}, region, limits)
 	if err != nil {
 		t.Fatal(err)

@@ -6,7 +6,6 @@ import (
 	"os"
 	"os/exec"
 	"slices"
-	"strings"
 	"testing"
 	"time"
 
@@ -121,8 +120,7 @@ func (r *run) complete() []string {
 
 func (r *run) victim(self string) *exec.Cmd {
 	cmd := exec.Command(self)
-	cmd.Env = append(slices.DeleteFunc(os.Environ(), func(each string) bool { return strings.HasPrefix(each, "AWS_") }), r.server.Environ()...)
-	cmd.Env = append(cmd.Env, victimDir+"="+r.dir)
+	cmd.Env = append(r.server.Client(os.Environ()), victimDir+"="+r.dir)
 	cmd.Stderr = os.Stderr
 	return cmd
 }

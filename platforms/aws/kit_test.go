@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -66,10 +67,7 @@ func newRun(t testing.TB, o awstest.Options) *run {
 	t.Helper()
 	r := &run{t: t, server: awstest.New(t, o), config: NewConfig(), disk: smallDisk(), dir: t.TempDir(), limits: quick, version: "1.2.3", firmware: "bios+uefi"}
 	r.config.Region, r.config.CopyTo = "eu-west-1", []string{"us-east-1", "ap-southeast-2"}
-	for _, each := range r.server.Environ() {
-		name, value, _ := strings.Cut(each, "=")
-		t.Setenv(name, value)
-	}
+	r.server.Setenv(t, os.Environ())
 	return r
 }
 
