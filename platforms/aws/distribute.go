@@ -2,6 +2,7 @@ package aws
 
 import (
 	"context"
+	"maps"
 	"strings"
 	"time"
 
@@ -138,13 +139,16 @@ func parameterValue(ctx context.Context, cloud *amazon.Cloud, region, name strin
 	return aws.ToString(out.Parameter.Value), nil
 }
 
-// finish calls image and snapshot done: nobody sweeps them away any more. It
-// adds the template's tags to what was found, too.
+// finish calls image and snapshot done: nobody sweeps them away any more. What
+// was found gets the template's own tags, and keeps those that say what it is;
+// what was made gets all of them once more, which costs nothing.
 func (w *work) finish(ctx context.Context, a *ami) error {
-	tags := map[string]string{tagState: stateDone}
-	for key, value := range w.config.Tags {
-		tags[key] = value
+	tags := map[string]string{}
+	maps.Copy(tags, w.config.Tags)
+	if w.isMade(a.id) {
+		tags = w.tags()
 	}
+	tags[tagState] = stateDone
 	_, err := amazon.Do(ctx, w.cloud, a.region, "ec2:CreateTags", func(ctx context.Context) (*ec2.CreateTagsOutput, error) {
 		return w.cloud.EC2(a.region).CreateTags(ctx, &ec2.CreateTagsInput{Resources: []string{a.id, a.snapshot}, Tags: ec2Tags(tags)})
 	})

@@ -207,6 +207,13 @@ func (w *work) note(e journal.Entry) error {
 	return w.t.Journal.Made(e)
 }
 
+// isMade tells whether this run made it.
+func (w *work) isMade(id string) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.ContainsFunc(w.made, func(e journal.Entry) bool { return e.ID == id })
+}
+
 // without leaves the first entry out that is of the same kind and place.
 func without(list []journal.Entry, e journal.Entry) []journal.Entry {
 	for i, each := range list {
