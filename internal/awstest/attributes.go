@@ -122,7 +122,7 @@ func (s *Server) encryptionByDefault(*call) (object, *failure) {
 	return object{"EbsEncryptionByDefault": s.opts.EncryptByDefault}, nil
 }
 
-func (s *Server) describeRegions(c *call) (object, *failure) {
+func (s *Server) describeRegions(*call) (object, *failure) {
 	shown := []any{}
 	for _, name := range slices.Sorted(maps.Keys(s.regions)) {
 		shown = append(shown, object{"RegionName": name, "Endpoint": "ec2." + name + ".example", "OptInStatus": "opt-in-not-required"})

@@ -46,16 +46,20 @@ func TestAWSCLI(t *testing.T) {
 	if err := os.WriteFile(file, block, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	var snapshot struct{ SnapshotId string }
+	var snapshot struct {
+		ID string `json:"SnapshotId"`
+	}
 	call(&snapshot, "ebs", "start-snapshot", "--volume-size", "1", "--tags", "Key=team,Value=platform", "--client-token", "once")
-	var again struct{ SnapshotId string }
+	var again struct {
+		ID string `json:"SnapshotId"`
+	}
 	call(&again, "ebs", "start-snapshot", "--volume-size", "1", "--tags", "Key=team,Value=platform", "--client-token", "once")
 	if again != snapshot {
-		t.Errorf("the same token made %s and %s", snapshot.SnapshotId, again.SnapshotId)
+		t.Errorf("the same token made %s and %s", snapshot.ID, again.ID)
 	}
-	call(nil, "ebs", "put-snapshot-block", "--snapshot-id", snapshot.SnapshotId, "--block-index", "3", "--block-data", file, "--data-length", "524288",
+	call(nil, "ebs", "put-snapshot-block", "--snapshot-id", snapshot.ID, "--block-index", "3", "--block-data", file, "--data-length", "524288",
 		"--checksum", base64.StdEncoding.EncodeToString(digest[:]), "--checksum-algorithm", "SHA256")
-	call(nil, "ebs", "complete-snapshot", "--snapshot-id", snapshot.SnapshotId, "--changed-blocks-count", "1",
+	call(nil, "ebs", "complete-snapshot", "--snapshot-id", snapshot.ID, "--changed-blocks-count", "1",
 		"--checksum", base64.StdEncoding.EncodeToString(linear[:]), "--checksum-algorithm", "SHA256", "--checksum-aggregation-method", "LINEAR")
 	var listed struct {
 		Blocks []struct {
@@ -63,37 +67,44 @@ func TestAWSCLI(t *testing.T) {
 			BlockToken string
 		}
 	}
-	call(&listed, "ebs", "list-snapshot-blocks", "--snapshot-id", snapshot.SnapshotId)
+	call(&listed, "ebs", "list-snapshot-blocks", "--snapshot-id", snapshot.ID)
 	if len(listed.Blocks) != 1 || listed.Blocks[0].BlockIndex != 3 {
 		t.Fatalf("%+v", listed)
 	}
 	back := filepath.Join(t.TempDir(), "back")
-	call(nil, "ebs", "get-snapshot-block", "--snapshot-id", snapshot.SnapshotId, "--block-index", "3", "--block-token", listed.Blocks[0].BlockToken, back)
+	call(nil, "ebs", "get-snapshot-block", "--snapshot-id", snapshot.ID, "--block-index", "3", "--block-token", listed.Blocks[0].BlockToken, back)
 	if read, err := os.ReadFile(back); err != nil || string(read) != string(block) {
 		t.Errorf("another block came back (%v)", err)
 	}
-	var image struct{ ImageId string }
+	var image struct {
+		ID string `json:"ImageId"`
+	}
 	call(&image, "ec2", "register-image", "--name", "by hand", "--architecture", "x86_64", "--virtualization-type", "hvm", "--ena-support", "--root-device-name", "/dev/xvda",
-		"--block-device-mappings", "DeviceName=/dev/xvda,Ebs={SnapshotId="+snapshot.SnapshotId+",VolumeType=gp3}")
-	var copied struct{ ImageId string }
-	call(&copied, "--region", "us-east-1", "ec2", "copy-image", "--name", "by hand", "--source-image-id", image.ImageId, "--source-region", "eu-west-1")
-	call(nil, "ec2", "modify-image-attribute", "--image-id", image.ImageId, "--launch-permission", "Add=[{UserId=123456789012}]")
+		"--block-device-mappings", "DeviceName=/dev/xvda,Ebs={SnapshotId="+snapshot.ID+",VolumeType=gp3}")
+	var copied struct {
+		ID string `json:"ImageId"`
+	}
+	call(&copied, "--region", "us-east-1", "ec2", "copy-image", "--name", "by hand", "--source-image-id", image.ID, "--source-region", "eu-west-1")
+	call(nil, "ec2", "modify-image-attribute", "--image-id", image.ID, "--launch-permission", "Add=[{UserId=123456789012}]")
 	var images struct {
-		Images []struct{ ImageId, Name, Architecture, State string }
+		Images []struct {
+			ID                        string `json:"ImageId"`
+			Name, Architecture, State string
+		}
 	}
 	call(&images, "ec2", "describe-images", "--owners", "self", "--filters", "Name=name,Values=by hand")
-	if len(images.Images) != 1 || images.Images[0].ImageId != image.ImageId || images.Images[0].State != "available" || images.Images[0].Architecture != "x86_64" {
+	if len(images.Images) != 1 || images.Images[0].ID != image.ID || images.Images[0].State != "available" || images.Images[0].Architecture != "x86_64" {
 		t.Errorf("%+v", images)
 	}
-	call(nil, "ssm", "put-parameter", "--name", "/images/golden", "--type", "String", "--data-type", "aws:ec2:image", "--value", image.ImageId)
+	call(nil, "ssm", "put-parameter", "--name", "/images/golden", "--type", "String", "--data-type", "aws:ec2:image", "--value", image.ID)
 	var who struct{ Account string }
 	call(&who, "sts", "get-caller-identity")
 	if who.Account != awstest.Account {
 		t.Errorf("%+v", who)
 	}
-	if got := server.Images(); len(got) != 2 || len(got[0].Shared) != 1 || got[1].Source != "eu-west-1 "+image.ImageId {
+	if got := server.Images(); len(got) != 2 || len(got[0].Shared) != 1 || got[1].Source != "eu-west-1 "+image.ID {
 		t.Errorf("%+v", got)
 	}
-	call(nil, "ec2", "deregister-image", "--image-id", image.ImageId)
-	call(nil, "ec2", "delete-snapshot", "--snapshot-id", snapshot.SnapshotId)
+	call(nil, "ec2", "deregister-image", "--image-id", image.ID)
+	call(nil, "ec2", "delete-snapshot", "--snapshot-id", snapshot.ID)
 }

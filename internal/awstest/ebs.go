@@ -69,11 +69,11 @@ func (r *region) snapshot(id string) *snapshot {
 }
 
 func noSnapshot(id string) *failure {
-	return refuse(0, "ResourceNotFoundException", "The snapshot '%s' does not exist.", id).with("Reason", "SNAPSHOT_NOT_FOUND")
+	return refuse(0, "ResourceNotFoundException", "The snapshot '%s' does not exist.", id).because("SNAPSHOT_NOT_FOUND")
 }
 
 func invalid(reason, format string, args ...any) *failure {
-	return refuse(0, "ValidationException", format, args...).with("Reason", reason)
+	return refuse(0, "ValidationException", format, args...).because(reason)
 }
 
 func (s *Server) startSnapshot(c *call) (object, *failure) {

@@ -189,7 +189,7 @@ func (c *call) throttling() *failure {
 	case "ec2":
 		return refuse(http.StatusServiceUnavailable, "RequestLimitExceeded", "Request limit exceeded.")
 	case "ebs":
-		return refuse(0, "RequestThrottledException", "The number of API requests has exceeded the maximum allowed.").with("Reason", "ACCOUNT_THROTTLED")
+		return refuse(0, "RequestThrottledException", "The number of API requests has exceeded the maximum allowed.").because("ACCOUNT_THROTTLED")
 	case "ssm":
 		return refuse(http.StatusBadRequest, "ThrottlingException", "Rate exceeded")
 	}
@@ -211,7 +211,7 @@ func (c *call) internal() *failure {
 func (c *call) refusal() *failure {
 	switch c.service.Name {
 	case "ebs":
-		return refuse(0, "ValidationException", "Refused for the test.").with("Reason", "INVALID_PARAMETER_VALUE")
+		return refuse(0, "ValidationException", "Refused for the test.").because("INVALID_PARAMETER_VALUE")
 	case "ec2":
 		return refuse(http.StatusBadRequest, "OperationNotPermitted", "Refused for the test.")
 	}

@@ -100,7 +100,7 @@ func (d *Disk) ReadAt(p []byte, offset int64) (int, error) {
 	}
 	want := p[:min(int64(len(p)), d.size-offset)]
 	n, err := d.file.ReadAt(want, offset)
-	if err == io.EOF { //nolint:errorlint // the contract of io.ReaderAt
+	if err == io.EOF {
 		clear(want[n:])
 		n, err = len(want), nil
 	}

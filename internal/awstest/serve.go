@@ -37,8 +37,9 @@ func refuse(status int, code, format string, args ...any) *failure {
 	return &failure{status: status, code: code, message: fmt.Sprintf(format, args...)}
 }
 
-func (f *failure) with(name, value string) *failure {
-	f.details = map[string]string{name: value}
+// because gives the reason that some of a service's errors carry.
+func (f *failure) because(reason string) *failure {
+	f.details = map[string]string{"Reason": reason}
 	return f
 }
 
@@ -149,7 +150,7 @@ func (c *call) unauthorized(right string) *failure {
 	}
 	f := refuse(http.StatusForbidden, "AccessDeniedException", "%s", text)
 	if c.service.Name == "ebs" {
-		f.with("Reason", "UNAUTHORIZED_ACCOUNT")
+		return f.because("UNAUTHORIZED_ACCOUNT")
 	}
 	return f
 }

@@ -47,6 +47,11 @@ func Run(ctx context.Context, o Options) (_ *Result, err error) {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, b.leave(err)) }()
+	if b.clouds.run, err = newRun(o.RunHint); err != nil {
+		return nil, err
+	}
+	b.clouds.undo.Limit = undoLimit
+	defer func() { err = errors.Join(err, b.leaveClouds(ctx, err)) }()
 	if err := os.MkdirAll(o.CacheDir, 0o755); err != nil {
 		return nil, run.Explain(err)
 	}

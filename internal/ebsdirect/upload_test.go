@@ -47,7 +47,7 @@ func blocks(n int) *testkit.Disk {
 	return disk
 }
 
-func upload(t testing.TB, ctx context.Context, cloud *amazon.Cloud, disk *testkit.Disk) (ebsdirect.Report, error) {
+func upload(ctx context.Context, t testing.TB, cloud *amazon.Cloud, disk *testkit.Disk) (ebsdirect.Report, error) {
 	t.Helper()
 	id := start(t, cloud)
 	report, err := ebsdirect.Upload(ctx, cloud, ebsdirect.Request{Region: region, Snapshot: id, Disk: disk})
@@ -63,7 +63,7 @@ func upload(t testing.TB, ctx context.Context, cloud *amazon.Cloud, disk *testki
 
 func TestUpload(t *testing.T) {
 	_, cloud := open(t, awstest.Options{Lag: 3}, quick)
-	report, err := upload(t, t.Context(), cloud, blocks(40))
+	report, err := upload(t.Context(), t, cloud, blocks(40))
 	if err != nil || report.Blocks != 40 {
 		t.Fatalf("%+v, %v", report, err)
 	}
@@ -75,7 +75,7 @@ func TestUploadThrottledHangingAndFailing(t *testing.T) {
 	_, cloud := open(t, awstest.Options{PutsPerSecond: 10, Chaos: []awstest.Chaos{
 		{Seed: "hang", OneIn: 20, Operation: "PutSnapshotBlock", Effect: awstest.Hang}, {Seed: "500", OneIn: 20, Operation: "PutSnapshotBlock", Effect: awstest.Internal},
 	}}, quick)
-	report, err := upload(t, t.Context(), cloud, blocks(12))
+	report, err := upload(t.Context(), t, cloud, blocks(12))
 	if err != nil || report.Throttled == 0 {
 		t.Fatalf("%+v, %v", report, err)
 	}
@@ -103,7 +103,7 @@ func TestUploadEndsWithWhatCannotPass(t *testing.T) {
 			if tc.fault.Effect != "" {
 				server.Fail(tc.fault)
 			}
-			if _, err := upload(t, t.Context(), cloud, blocks(20)); err == nil || !strings.Contains(err.Error(), tc.want) {
+			if _, err := upload(t.Context(), t, cloud, blocks(20)); err == nil || !strings.Contains(err.Error(), tc.want) {
 				t.Errorf("got %v, want %q", err, tc.want)
 			}
 		})

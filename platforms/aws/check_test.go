@@ -76,10 +76,14 @@ func TestBadInput(t *testing.T) {
 		"a key of nobody":    {edit: func(t *testing.T, _ *run) { t.Setenv("AWS_ACCESS_KEY_ID", "AKIANOBODY0000000000") }, kind: fault.Environment, want: "does not accept the credentials"},
 		"an expired token":   {options: awstest.Options{ExpiredToken: true}, kind: fault.Environment, want: "the AWS session is over"},
 		"a region of nobody": {edit: func(_ *testing.T, r *run) { r.config.CopyTo = []string{"eu-north-7"} }, kind: fault.Environment, want: "region eu-north-7 switched on"},
-		"public access blocked": {options: awstest.Options{BlockPublicAccess: true}, edit: func(_ *testing.T, r *run) { r.config.ShareWith = []string{public} },
-			kind: fault.Environment, want: "the account blocks public access to AMIs"},
-		"encrypted anyway, and public": {options: awstest.Options{EncryptByDefault: true}, edit: func(_ *testing.T, r *run) { r.config.ShareWith = []string{public} },
-			kind: fault.Environment, want: "the account encrypts every new snapshot"},
+		"public access blocked": {
+			options: awstest.Options{BlockPublicAccess: true}, edit: func(_ *testing.T, r *run) { r.config.ShareWith = []string{public} },
+			kind: fault.Environment, want: "the account blocks public access to AMIs",
+		},
+		"encrypted anyway, and public": {
+			options: awstest.Options{EncryptByDefault: true}, edit: func(_ *testing.T, r *run) { r.config.ShareWith = []string{public} },
+			kind: fault.Environment, want: "the account encrypts every new snapshot",
+		},
 		"a disk for BIOS alone":          {edit: func(_ *testing.T, r *run) { r.firmware = "bios" }, kind: fault.Input, want: "platforms.aws.boot_mode: the disk is made for BIOS alone"},
 		"a volume smaller than the disk": {edit: func(_ *testing.T, r *run) { r.config.VolumeSize = 1 << 29 }, kind: fault.Input, want: "smaller than the disk"},
 		"a role without an identity": {edit: func(_ *testing.T, r *run) {

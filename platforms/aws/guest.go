@@ -73,10 +73,10 @@ func lookInto(ctx context.Context, t image.Tree) (guest, error) {
 			if err != nil {
 				return err
 			}
-			switch {
-			case e.Path == "boot/grub/grub.cfg":
+			switch e.Path {
+			case "boot/grub/grub.cfg":
 				g.grub = string(text)
-			case e.Path == "etc/fstab":
+			case "etc/fstab":
 				g.fstab = string(text)
 			default: // later files win, and a tree is walked in that order
 				if found := sourceList.FindAllStringSubmatch(string(text), -1); len(found) > 0 {

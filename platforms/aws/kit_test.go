@@ -98,7 +98,7 @@ func (r *run) publish(ctx context.Context) (target.Published, error, error) {
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	defer j.Close() //nolint:errcheck // only read
+	defer j.Close()
 	stack := undo.Stack{Limit: 20 * time.Second}
 	out, err := r.platform().Publish(ctx, r.publication(&stack, j), report.Discard.Begin("publish"))
 	if err == nil {

@@ -93,8 +93,13 @@ func TestEveryCallFailing(t *testing.T) {
 		awstest.Fault
 		passes bool
 	}{
-		{awstest.Fault{Effect: awstest.Refuse, After: true}, false}, {awstest.Fault{Effect: awstest.Refuse}, false},
-		{awstest.Fault{Effect: awstest.Internal}, true}, {awstest.Fault{Effect: awstest.Reset}, true}, {awstest.Fault{Effect: awstest.Reset, After: true}, true}, {awstest.Fault{Effect: awstest.Hang}, true}, {awstest.Fault{Effect: awstest.Throttle}, true},
+		{awstest.Fault{Effect: awstest.Refuse, After: true}, false},
+		{awstest.Fault{Effect: awstest.Refuse}, false},
+		{awstest.Fault{Effect: awstest.Internal}, true},
+		{awstest.Fault{Effect: awstest.Reset}, true},
+		{awstest.Fault{Effect: awstest.Reset, After: true}, true},
+		{awstest.Fault{Effect: awstest.Hang}, true},
+		{awstest.Fault{Effect: awstest.Throttle}, true},
 	} {
 		if (effect.Effect != awstest.Refuse || !effect.After) && os.Getenv("IMAGEBUILD_E2E") == "" {
 			t.Logf("%s is tried with IMAGEBUILD_E2E=1", effect.Effect)

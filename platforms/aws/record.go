@@ -44,7 +44,8 @@ func (w *work) published(images []*ami) (target.Published, error) {
 		})
 	}
 	text, err := json.MarshalIndent(r, "", "  ")
-	out.Record = append(text, '\n')
+	text = append(text, '\n')
+	out.Record = text
 	return out, fault.Wrap(fault.Bug, err)
 }
 

@@ -125,10 +125,10 @@ func (p *Platform) Policy() ([]byte, error) {
 func (c *Config) keys() []string {
 	var keys []string
 	for _, region := range c.regions() {
-		if key := c.KMSKeys[region]; strings.Contains(key, ":key/") {
-			keys = append(keys, key)
-		} else if key != "" {
-			keys = append(keys, key[:strings.Index(key, ":alias/")]+":key/*")
+		if account, _, alias := strings.Cut(c.KMSKeys[region], ":alias/"); alias {
+			keys = append(keys, account+":key/*")
+		} else if account != "" {
+			keys = append(keys, account)
 		}
 	}
 	return keys
