@@ -42,15 +42,22 @@ func Attempt[T any](ctx context.Context, limit time.Duration, fn func(context.Co
 // ("ec2:CopyImage"), for the error.
 func Do[T any](ctx context.Context, c *Cloud, region, right string, fn func(context.Context) (T, error)) (out T, err error) {
 	policy := retry.Policy{Attempts: c.Limits.Attempts, Delay: c.Limits.Delay, MaxDelay: c.Limits.MaxDelay}
-	err = retry.Do(ctx, policy, func(ctx context.Context, _ int) error {
-		var err error
-		out, err = Attempt(ctx, c.Limits.Attempt, fn)
-		if err != nil && !Retryable(err) {
-			return retry.Permanent(err)
+	tried := 0
+	var last error
+	err = retry.Do(ctx, policy, func(ctx context.Context, attempt int) error {
+		tried = attempt
+		if out, last = Attempt(ctx, c.Limits.Attempt, fn); last != nil && !Retryable(last) {
+			return retry.Permanent(last)
 		}
-		return err
+		return last
 	})
-	return out, c.Explain(region, right, err)
+	if err == nil || ctx.Err() != nil {
+		return out, err
+	}
+	if err = c.Explain(region, right, last); tried > 1 {
+		err = fmt.Errorf("%w (tried %d times)", err, tried)
+	}
+	return out, err
 }
 
 // Throttled tells whether AWS asks for fewer calls.

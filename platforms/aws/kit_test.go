@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -55,6 +56,24 @@ type run struct {
 	firmware string
 	access   target.Access
 	retag    string // makes the cell's digest another with the same beginning
+	task     report.Task
+
+	olderThan int64 // seconds, for collect
+}
+
+// notes keeps the warnings, of all tasks below it.
+type notes struct {
+	report.Task
+	mu       sync.Mutex
+	warnings []string
+}
+
+func (n *notes) Begin(string) report.Task { return n }
+
+func (n *notes) Warn(format string, args ...any) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.warnings = append(n.warnings, fmt.Sprintf(format, args...))
 }
 
 type faultList []string
@@ -65,7 +84,7 @@ func (f *faultList) Add(field, format string, args ...any) {
 
 func newRun(t testing.TB, o awstest.Options) *run {
 	t.Helper()
-	r := &run{t: t, server: awstest.New(t, o), config: NewConfig(), disk: smallDisk(), dir: t.TempDir(), limits: quick, version: "1.2.3", firmware: "bios+uefi"}
+	r := &run{t: t, server: awstest.New(t, o), config: NewConfig(), disk: smallDisk(), dir: t.TempDir(), limits: quick, version: "1.2.3", firmware: "bios+uefi", task: report.Discard.Begin("publish"), olderThan: 3600}
 	r.config.Region, r.config.CopyTo = "eu-west-1", []string{"us-east-1", "ap-southeast-2"}
 	r.server.Setenv(t, os.Environ())
 	return r
@@ -100,7 +119,7 @@ func (r *run) publish(ctx context.Context) (target.Published, error, error) {
 	}
 	defer j.Close()
 	stack := undo.Stack{Limit: 20 * time.Second}
-	out, err := r.platform().Publish(ctx, r.publication(&stack, j), report.Discard.Begin("publish"))
+	out, err := r.platform().Publish(ctx, r.publication(&stack, j), r.task)
 	if err == nil {
 		stack.Keep()
 		return out, nil, j.Keep()
@@ -128,5 +147,5 @@ func (r *run) collect(ctx context.Context) ([]target.Leftover, error) {
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	return Collect(ctx, target.Sweep{Dead: dead, Regions: r.config.regions(), OlderThan: 3600}, r.limits, report.Discard.Begin("gc"))
+	return Collect(ctx, target.Sweep{Dead: dead, Regions: r.config.regions(), OlderThan: r.olderThan}, r.limits, report.Discard.Begin("gc"))
 }

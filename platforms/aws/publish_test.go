@@ -89,6 +89,10 @@ func TestEveryCallFailing(t *testing.T) {
 	r.mustPublish()
 	calls := r.server.Calls()
 	t.Logf("%d calls", len(calls))
+	step := 1
+	if os.Getenv("IMAGEBUILD_E2E") == "" {
+		step = 2 // for the time's sake
+	}
 	for _, effect := range []struct {
 		awstest.Fault
 		passes bool
@@ -105,7 +109,7 @@ func TestEveryCallFailing(t *testing.T) {
 			t.Logf("%s is tried with IMAGEBUILD_E2E=1", effect.Effect)
 			continue
 		}
-		for n := range calls {
+		for n := 0; n < len(calls); n += step {
 			r := everything(t)
 			fault := effect.Fault
 			fault.Nth = n + 1

@@ -148,12 +148,15 @@ func (b *broom) ids(kind, region string) []string {
 
 // round removes what it sees. left counts what is there and could not go yet.
 func (b *broom) round(ctx context.Context, region string, images, snapshots *[]string) (removed, left int, err error) {
-	byTag := []types.Filter{{Name: aws.String("tag:" + tagRun), Values: []string{b.run}}}
-	shown, err := b.look(ctx, region, &ec2.DescribeImagesInput{Owners: []string{"self"}, IncludeDeprecated: aws.Bool(true), Filters: byTag})
+	byTag := types.Filter{Name: aws.String("tag:" + tagRun), Values: []string{b.run}}
+	shown, err := b.look(ctx, region, &ec2.DescribeImagesInput{Owners: []string{"self"}, IncludeDeprecated: aws.Bool(true), Filters: []types.Filter{byTag}})
 	if err != nil {
 		return 0, 0, err
 	}
-	stay := map[string]bool{}
+	stay, err := b.finished(ctx, region, *images, *snapshots)
+	if err != nil {
+		return 0, 0, err
+	}
 	for _, each := range shown {
 		a := seen(region, each)
 		if a.done && !b.own {
@@ -168,13 +171,11 @@ func (b *broom) round(ctx context.Context, region string, images, snapshots *[]s
 			}
 		}
 	}
-	stored, err := amazon.Do(ctx, b.cloud, region, "ec2:DescribeSnapshots", func(ctx context.Context) (*ec2.DescribeSnapshotsOutput, error) {
-		return b.cloud.EC2(region).DescribeSnapshots(ctx, &ec2.DescribeSnapshotsInput{OwnerIds: []string{"self"}, Filters: byTag})
-	})
+	stored, err := b.stored(ctx, region, byTag)
 	if err != nil {
 		return removed, left, err
 	}
-	for _, each := range stored.Snapshots {
+	for _, each := range stored {
 		if tagsOf(each.Tags)[tagState] == stateDone && !b.own {
 			stay[aws.ToString(each.SnapshotId)] = true
 			continue
@@ -208,6 +209,50 @@ func (b *broom) round(ctx context.Context, region string, images, snapshots *[]s
 		}
 	}
 	return removed, left, nil
+}
+
+// finished are those of a dead run's things that another run went on with and
+// finished: they have that one's tags now.
+func (b *broom) finished(ctx context.Context, region string, images, snapshots []string) (map[string]bool, error) {
+	stay := map[string]bool{}
+	if b.own {
+		return stay, nil
+	}
+	if len(images) > 0 {
+		shown, err := b.look(ctx, region, &ec2.DescribeImagesInput{
+			Owners: []string{"self"}, IncludeDeprecated: aws.Bool(true), Filters: []types.Filter{{Name: aws.String("image-id"), Values: images}},
+		})
+		if err != nil {
+			return nil, err
+		}
+		for _, each := range shown {
+			if a := seen(region, each); a.done {
+				stay[a.id], stay[a.snapshot] = true, true
+			}
+		}
+	}
+	if len(snapshots) > 0 {
+		stored, err := b.stored(ctx, region, types.Filter{Name: aws.String("snapshot-id"), Values: snapshots})
+		if err != nil {
+			return nil, err
+		}
+		for _, each := range stored {
+			if tagsOf(each.Tags)[tagState] == stateDone {
+				stay[aws.ToString(each.SnapshotId)] = true
+			}
+		}
+	}
+	return stay, nil
+}
+
+func (b *broom) stored(ctx context.Context, region string, filter types.Filter) ([]types.Snapshot, error) {
+	out, err := amazon.Do(ctx, b.cloud, region, "ec2:DescribeSnapshots", func(ctx context.Context) (*ec2.DescribeSnapshotsOutput, error) {
+		return b.cloud.EC2(region).DescribeSnapshots(ctx, &ec2.DescribeSnapshotsInput{OwnerIds: []string{"self"}, Filters: []types.Filter{filter}})
+	})
+	if err != nil {
+		return nil, err
+	}
+	return out.Snapshots, nil
 }
 
 func add(ids []string, id string) []string {
