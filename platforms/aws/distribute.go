@@ -149,10 +149,25 @@ func (w *work) finish(ctx context.Context, a *ami) error {
 		tags = w.tags()
 	}
 	tags[tagState] = stateDone
+	w.call(a)
 	_, err := amazon.Do(ctx, w.cloud, a.region, "ec2:CreateTags", func(ctx context.Context) (*ec2.CreateTagsOutput, error) {
 		return w.cloud.EC2(a.region).CreateTags(ctx, &ec2.CreateTagsInput{Resources: []string{a.id, a.snapshot}, Tags: ec2Tags(tags)})
 	})
 	return err
+}
+
+// call notes what this run calls done: of its own, for what was there stays.
+func (w *work) call(a *ami) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, e := range w.made {
+		if e.Place == a.region && e.ID == a.id {
+			if w.named == nil {
+				w.named = map[string]string{}
+			}
+			w.named[a.id], w.named[a.snapshot] = a.region, a.region
+		}
+	}
 }
 
 func (w *work) protect(ctx context.Context, a *ami) error {

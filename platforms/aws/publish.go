@@ -3,6 +3,7 @@ package aws
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"regexp"
@@ -30,6 +31,8 @@ const (
 	tagDisk   = tagPrefix + "disk"  // checksum of the disk's blocks
 	tagState  = tagPrefix + "state" // done, when everything is
 	stateDone = "done"
+	// stateUndone is of what was done in a build that failed after all.
+	stateUndone = "undone"
 )
 
 // Kinds of a journal's entries.
@@ -56,8 +59,9 @@ type work struct {
 	sum   ebsdirect.Sum
 
 	mu    sync.Mutex
-	made  []journal.Entry // by this run, oldest first
-	maybe []journal.Entry // begun by this run, with no word of how it ended
+	made  []journal.Entry   // by this run, oldest first
+	maybe []journal.Entry   // begun by this run, with no word of how it ended
+	named map[string]string // what this run called done: ids to regions
 }
 
 // ami is one image on its way.
@@ -228,7 +232,11 @@ func without(list []journal.Entry, e journal.Entry) []journal.Entry {
 func (w *work) takeBack(ctx context.Context) error {
 	w.mu.Lock()
 	b := &broom{cloud: w.cloud, run: w.t.Run, made: slices.Clone(w.made), maybe: slices.Clone(w.maybe), own: true, gone: w.t.Journal.Gone}
+	named := maps.Clone(w.named)
 	w.mu.Unlock()
-	_, err := b.sweep(ctx)
-	return err
+	// If it cannot be removed, it must not be taken for something that is meant
+	// to stay.
+	err := b.revoke(ctx, named)
+	_, swept := b.sweep(ctx)
+	return errors.Join(swept, err)
 }

@@ -3,6 +3,7 @@ package aws
 import (
 	"context"
 	"errors"
+	"maps"
 	"slices"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -46,6 +47,21 @@ func (b *broom) sweep(ctx context.Context) ([]target.Leftover, error) {
 		errs = append(errs, b.region(ctx, region))
 	}
 	return b.found, errors.Join(errs...)
+}
+
+// revoke takes the word back that things are done.
+func (b *broom) revoke(ctx context.Context, named map[string]string) error {
+	var errs []error
+	for _, id := range slices.Sorted(maps.Keys(named)) {
+		region := named[id]
+		_, err := amazon.Do(ctx, b.cloud, region, "ec2:CreateTags", func(ctx context.Context) (*ec2.CreateTagsOutput, error) {
+			return b.cloud.EC2(region).CreateTags(ctx, &ec2.CreateTagsInput{Resources: []string{id}, Tags: []types.Tag{{Key: aws.String(tagState), Value: aws.String(stateUndone)}}})
+		})
+		if !amazon.Is(err, "InvalidAMIID.NotFound", "InvalidSnapshot.NotFound") {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
 }
 
 func (b *broom) regions() []string {
