@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"slices"
 	"time"
@@ -85,6 +86,10 @@ func Retryable(err error) bool {
 	}
 	if Throttled(err) || Slow(err) {
 		return true
+	}
+	var dns *net.DNSError
+	if errors.As(err, &dns) && dns.IsNotFound {
+		return false // there is no such region
 	}
 	var sent *smithyhttp.RequestSendError
 	if errors.As(err, &sent) {

@@ -26,6 +26,10 @@ import (
 // it shows late, and goes late.
 const undoLimit = 5 * time.Minute
 
+// ErrLeft says that a build that failed or was cancelled has left something in
+// a cloud.
+var ErrLeft = errors.New("not everything that was made could be removed")
+
 // clouds is what the build makes elsewhere, until it is meant to stay.
 type clouds struct {
 	run      string
@@ -159,7 +163,7 @@ func (b *builder) leaveClouds(ctx context.Context, cause error) error {
 	if cause == nil {
 		b.clouds.undo.Keep()
 	} else if err = b.clouds.undo.Close(ctx); err != nil {
-		err = fault.Errorf(fault.Remote, "not everything that was made could be removed: %w; run: imagebuild gc", err)
+		err = fault.Errorf(fault.Remote, "%w: %w; run: imagebuild gc", ErrLeft, err)
 		b.Report.Begin("left").Warn("%v", err)
 	}
 	for _, each := range b.clouds.journals {

@@ -44,7 +44,10 @@ func Main(ctx context.Context, p Process) int {
 	if err == nil {
 		return 0
 	}
-	if ctx.Err() != nil {
+	switch {
+	case ctx.Err() != nil && errors.Is(err, build.ErrLeft):
+		err = fault.Errorf(fault.Remote, "cancelled; %w", err)
+	case ctx.Err() != nil:
 		err = fault.Wrap(fault.Cancelled, errors.New("cancelled; everything that was begun has been removed"))
 	}
 	a.printError(err)

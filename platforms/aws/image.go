@@ -76,10 +76,13 @@ func (w *work) registration(snapshot string) *ec2.RegisterImageInput {
 	}
 	in := &ec2.RegisterImageInput{
 		Name: aws.String(w.imageName(w.t)), Description: aws.String(w.description()), Architecture: architecture(w.t.Arch),
-		VirtualizationType: aws.String("hvm"), EnaSupport: aws.Bool(true), SriovNetSupport: aws.String("simple"), BootMode: types.BootModeValues(c.BootMode),
+		VirtualizationType: aws.String("hvm"), EnaSupport: aws.Bool(true), BootMode: types.BootModeValues(c.BootMode),
 		RootDeviceName:      aws.String(c.RootDevice),
 		BlockDeviceMappings: []types.BlockDeviceMapping{{DeviceName: aws.String(c.RootDevice), Ebs: volume}},
 		TagSpecifications:   []types.TagSpecification{{ResourceType: types.ResourceTypeImage, Tags: w.ec2Tags()}},
+	}
+	if w.t.Arch == "amd64" {
+		in.SriovNetSupport = aws.String("simple") // the network cards of types before ENA
 	}
 	if c.IMDS == "v2" {
 		in.ImdsSupport = types.ImdsSupportValuesV20
