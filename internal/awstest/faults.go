@@ -33,6 +33,8 @@ type Fault struct {
 	Effect     Effect
 	// After says that the call takes effect, and only its answer is lost.
 	After bool
+	// Then is called when it happens, as to cancel the client; may be nil.
+	Then func()
 }
 
 // Chaos breaks one in OneIn calls, drawn by Seed and the call's number.

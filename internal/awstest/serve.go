@@ -101,6 +101,9 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, c *call, by ident
 		entry.Fault = fault.Effect
 	}
 	s.calls = append(s.calls, entry)
+	if fault != nil && fault.Then != nil {
+		defer fault.Then()
+	}
 	if fault != nil && !fault.After {
 		s.mu.Unlock()
 		s.fail(w, r, c, fault.Effect)

@@ -1,7 +1,9 @@
 package aws
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
 	"os"
 	"slices"
 	"strings"
@@ -127,6 +129,33 @@ func TestEveryCallFailing(t *testing.T) {
 			}
 			if left := r.server.Resources(); err != nil && !slices.Equal(left, []string{"us-east-1 parameter /images/golden ami-before"}) {
 				t.Fatalf("%s (after: %v) of call %d, %s: left %q after %v", fault.Effect, fault.After, n+1, calls[n].Operation, left, err)
+			}
+		}
+	}
+}
+
+// Cancelled during whichever call, before or after it took effect: nothing is
+// left.
+func TestCancelledDuringEveryCall(t *testing.T) {
+	r := newRun(t, awstest.Options{Lag: 1}).everything()
+	r.mustPublish()
+	step := 1
+	if os.Getenv("IMAGEBUILD_E2E") == "" {
+		step = 5 // for the time's sake
+	}
+	calls := r.server.Calls()
+	for n := 0; n < len(calls); n += step {
+		for _, after := range []bool{false, true} {
+			r := newRun(t, awstest.Options{Lag: 1}).everything()
+			ctx, cancel := context.WithCancel(t.Context())
+			r.server.Fail(awstest.Fault{Nth: n + 1, Effect: awstest.Internal, After: after, Then: cancel})
+			_, err, undone := r.publish(ctx)
+			cancel()
+			if undone != nil || err != nil && !errors.Is(err, context.Canceled) {
+				t.Fatalf("cancelled during call %d, %s (after: %t): %v; undo: %v", n+1, calls[n].Operation, after, err, undone)
+			}
+			if left := r.server.Resources(); err != nil && len(left) != 0 {
+				t.Fatalf("cancelled during call %d, %s (after: %t): left %q", n+1, calls[n].Operation, after, left)
 			}
 		}
 	}
