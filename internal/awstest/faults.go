@@ -21,6 +21,7 @@ const (
 	Hang     Effect = "hang"     // no answer until the client gives up
 	Reset    Effect = "reset"    // the connection is reset
 	Refuse   Effect = "refuse"   // an error that no further attempt can mend
+	Pass     Effect = "pass"     // nothing goes wrong; for Fault.Then
 )
 
 // Fault is a scripted mishap.

@@ -104,6 +104,9 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, c *call, by ident
 	if fault != nil && fault.Then != nil {
 		defer fault.Then()
 	}
+	if fault != nil && fault.Effect == Pass {
+		fault = nil
+	}
 	if fault != nil && !fault.After {
 		s.mu.Unlock()
 		s.fail(w, r, c, fault.Effect)

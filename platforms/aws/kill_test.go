@@ -63,7 +63,7 @@ func TestKilled(t *testing.T) {
 		t.Fatal(err)
 	}
 	random := rand.New(rand.NewPCG(5, 50))
-	whole := publishingTakes(t, self)
+	whole, calls := publishingTakes(t, self)
 	killed, left, finished := 0, 0, 0
 	for i := 0; killed < 50; i++ {
 		r := newRun(t, awstest.Options{Lag: 1}).everything()
@@ -72,7 +72,11 @@ func TestKilled(t *testing.T) {
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
 		}
-		time.AfterFunc(time.Duration(random.Int64N(int64(whole*2/3))), func() { _ = cmd.Process.Kill() })
+		// Soon after one of its calls: most of a run's time is not spent on them.
+		delay := time.Duration(random.Int64N(int64(3 * time.Millisecond)))
+		r.server.Fail(awstest.Fault{Nth: 2 + random.IntN(calls-2), Effect: awstest.Pass, Then: func() {
+			time.AfterFunc(delay, func() { _ = cmd.Process.Kill() })
+		}})
 		if cmd.Wait() != nil {
 			killed++
 		}
@@ -126,7 +130,7 @@ func (r *run) victim(self string) *exec.Cmd {
 }
 
 // publishingTakes measures a run that nobody kills.
-func publishingTakes(t *testing.T, self string) time.Duration {
+func publishingTakes(t *testing.T, self string) (took time.Duration, calls int) {
 	t.Helper()
 	r := newRun(t, awstest.Options{Lag: 1}).everything()
 	begun := time.Now()
@@ -136,7 +140,7 @@ func publishingTakes(t *testing.T, self string) time.Duration {
 	if got := r.server.Resources(); !slices.Equal(got, r.complete()) {
 		t.Fatalf("a whole run leaves %q", got)
 	}
-	return time.Since(begun)
+	return time.Since(begun), len(r.server.Calls())
 }
 
 // settle waits until the calls of a process that is gone have been dealt with.
