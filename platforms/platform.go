@@ -10,22 +10,27 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/org/imagebuild-action/internal/amazon"
 	"github.com/org/imagebuild-action/internal/fault"
 	"github.com/org/imagebuild-action/internal/image"
 	"github.com/org/imagebuild-action/internal/report"
 	"github.com/org/imagebuild-action/internal/target"
 	"github.com/org/imagebuild-action/internal/template"
+	"github.com/org/imagebuild-action/platforms/aws"
 	"github.com/org/imagebuild-action/platforms/libvirt"
 	"github.com/org/imagebuild-action/platforms/virtualbox"
 	"github.com/org/imagebuild-action/platforms/vmware"
 )
 
-// Platform is one target of a build.
+// Platform is one target of a build. What it can do besides are its roles:
+// Packer, Publisher.
 type Platform interface {
 	// String is the platform's name in the template.
 	fmt.Stringer
-	// Check finds out, without changing anything, whether packing can work.
+	// Check finds out, without changing anything, whether it can be built for.
 	Check(ctx context.Context) error
+	// Hardware is the machine that the image will run on.
+	Hardware() target.Hardware
 }
 
 // Packer is a platform whose images are files.
@@ -33,24 +38,42 @@ type Packer interface {
 	Platform
 	// Pack writes the artifacts into job.Dir: all of them, or none.
 	Pack(ctx context.Context, job target.Job, task report.Task) ([]image.Artifact, error)
-	// Hardware is the machine that the artifacts describe.
-	Hardware() target.Hardware
+}
+
+// Publisher is a platform whose images are in a cloud. What it publishes is
+// the canonical disk.
+type Publisher interface {
+	Platform
+	// ImageName is what the image is called there.
+	ImageName(t target.Publication) string
+	// CheckGuest refuses a root filesystem that could not start there. lacks are
+	// the drivers that its kernels have not, with a sentence each.
+	CheckGuest(ctx context.Context, t image.Tree, lacks map[string]string, task report.Task) error
+	// CheckPublish finds out, without making anything, whether Publish can work.
+	CheckPublish(ctx context.Context, t target.Publication) error
+	// Publish makes the images, or finds that they are there. What it makes it
+	// registers with t.Undo and notes in t.Journal, before it is made.
+	Publish(ctx context.Context, t target.Publication, task report.Task) (target.Published, error)
+	// Policy renders the least rights that Publish takes, as the cloud reads them.
+	Policy() ([]byte, error)
+	// Regions are the places that it publishes to.
+	Regions() []string
 }
 
 // entry is a kind of platform.
 type entry struct {
 	template.Kind
-	make          func(name string, config any) (Packer, error)
+	make          func(name string, config any) (Platform, error)
 	guestPackages func(osName, release string) []string
 }
 
 // newEntry ties a package's parts together.
-func newEntry[C any, P Packer](
+func newEntry[C any, P Platform](
 	name, doc string, config func() *C, make func(string, *C) P, guestPackages func(osName, release string) []string,
 ) entry {
 	return entry{
 		Kind: template.Kind{Name: name, Doc: doc, New: func() any { return config() }},
-		make: func(name string, config any) (Packer, error) {
+		make: func(name string, config any) (Platform, error) {
 			c, ok := config.(*C)
 			if !ok {
 				return nil, fault.Errorf(fault.Bug, "platform %s: the configuration is a %T", name, config)
@@ -67,6 +90,7 @@ func entries() []entry {
 		newEntry(libvirt.Name, libvirt.Doc, libvirt.NewConfig, libvirt.New, libvirt.GuestPackages),
 		newEntry(virtualbox.Name, virtualbox.Doc, virtualbox.NewConfig, virtualbox.New, virtualbox.GuestPackages),
 		newEntry(vmware.Name, vmware.Doc, vmware.NewConfig, vmware.New, vmware.GuestPackages),
+		newEntry(aws.Name, aws.Doc, aws.NewConfig, aws.New, aws.GuestPackages),
 	}
 }
 
@@ -81,7 +105,7 @@ func Kinds() []template.Kind {
 
 // New makes a platform of a kind, called name in the template, from the
 // configuration that its Kind made.
-func New(kind, name string, config any) (Packer, error) {
+func New(kind, name string, config any) (Platform, error) {
 	for _, e := range entries() {
 		if e.Name == kind {
 			return e.make(name, config)
@@ -100,4 +124,13 @@ func GuestPackages(osName, release string) []string {
 	}
 	slices.Sort(all)
 	return slices.Compact(all)
+}
+
+// Collect finds what dead runs left in the cloud of a kind of platform, and
+// removes it.
+func Collect(ctx context.Context, kind string, s target.Sweep, task report.Task) ([]target.Leftover, error) {
+	if kind != aws.Name {
+		return nil, fault.Errorf(fault.Input, "platforms of type %q leave nothing anywhere; the one that may is %s", kind, aws.Name)
+	}
+	return aws.Collect(ctx, s, amazon.Limits{}, task)
 }

@@ -1,6 +1,7 @@
 package action
 
 import (
+	"regexp"
 	"strconv"
 	"strings"
 
@@ -33,6 +34,7 @@ type inputs struct {
 	until        build.Stage
 	changedSince string
 	sinceRelease bool
+	awsRole      string // ARN; empty leaves it to the SDK's default chain
 }
 
 // publishInput is when to publish.
@@ -55,6 +57,8 @@ const (
 
 // commands are what the action can be asked to do.
 var commands = []string{"build", "validate", "plan", "release"} //nolint:gochecknoglobals // a constant list
+
+var rolePattern = regexp.MustCompile(`^arn:aws[a-z-]*:iam::[0-9]{12}:role/[A-Za-z0-9+=,.@_/-]+$`) //nolint:gochecknoglobals // a constant
 
 // readInputs checks the inputs. An error names the input as a workflow does.
 func readInputs(actions *githubactions.Action) (inputs, error) {
@@ -80,9 +84,13 @@ func readInputs(actions *githubactions.Action) (inputs, error) {
 		until:        build.Stage(r.oneOf("until", string(build.StageVerify), string(build.StagePack), string(build.StageProvision))),
 		changedSince: r.get("changed-since"),
 		sinceRelease: r.oneOf("changed-since-release", "false", "true") == "true",
+		awsRole:      r.get("aws-role"),
 	}
 	if in.sinceRelease && in.changedSince != "" {
 		r.fail("changed-since", "it and changed-since-release compare with different things; set one of them")
+	}
+	if in.awsRole != "" && !rolePattern.MatchString(in.awsRole) {
+		r.fail("aws-role", "%q: want the ARN of a role, as arn:aws:iam::123456789012:role/images", in.awsRole)
 	}
 	if in.output == "" {
 		in.output = "out"

@@ -186,6 +186,7 @@ func (c *cell) buildOptions() (build.Options, error) {
 		Template: path, Vars: choice.Vars, Matrix: choice.Matrix, LookupEnv: c.LookupEnv, Platforms: choice.Platforms, Arch: choice.Arch,
 		Version: cmp.Or(c.decision.version, c.in.version), Tag: c.decision.tag, Epoch: epoch, Secrets: c.secrets, Generator: c.Generator,
 		Output: output, CacheDir: cacheDir, CacheLimit: build.DefaultCacheLimit, Until: c.in.until, Accel: c.accel(), Report: reporter{c.console},
+		Publish: c.decision.publish, Access: c.access(c.in), RunHint: c.runHint(),
 	}, nil
 }
 

@@ -133,6 +133,7 @@ func TestBadInput(t *testing.T) {
 			s.write("imagebuild.yml", strings.Replace(exampleTemplate, "shell:", "shel:", 1))
 		}, 2, "provision[0]"},
 		{"an input with a wrong value", func(s *stage, _ *githubtest.Server) { s.env["INPUT_PUBLISH"] = "yes" }, 2, `input publish: "yes": want one of auto, true, false`},
+		{"a role that is none", func(s *stage, _ *githubtest.Server) { s.env["INPUT_AWS-ROLE"] = "images" }, 2, `input aws-role: "images": want the ARN of a role`},
 		{"variables that are none", func(s *stage, _ *githubtest.Server) { s.env["INPUT_VARIABLES"] = "release" }, 2, "input variables: line 1: want lines of name=value"},
 		{"a variable that the template lacks", func(s *stage, _ *githubtest.Server) { s.env["INPUT_VARIABLES"] = "relase=trixie" }, 2, "relase"},
 		{"foreign code with secrets", func(s *stage, _ *githubtest.Server) { s.env["GITHUB_EVENT_NAME"] = "pull_request_target" }, 2, "use on: pull_request"},

@@ -26,11 +26,12 @@ func (j *job) post(ctx context.Context) error {
 	if j.state(stateDone) != "" {
 		return err
 	}
-	return errors.Join(err, j.sweepFolders(), j.takeBackFromState(ctx))
+	return errors.Join(err, j.sweepFolders(ctx), j.takeBackFromState(ctx))
 }
 
-// sweepFolders removes the work folders of a build that is gone.
-func (j *job) sweepFolders() error {
+// sweepFolders removes the work folders of a build that is gone, and what its
+// journal says that it made in clouds.
+func (j *job) sweepFolders(ctx context.Context) error {
 	in, err := readInputs(j.actions)
 	if err != nil {
 		return nil // main has said so, and has built nothing
@@ -47,7 +48,7 @@ func (j *job) sweepFolders() error {
 	if err := build.Sweep(output, cacheDir); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
-	return handOver(j.workspace, output, filepath.Clean(cacheDir))
+	return errors.Join(j.sweepClouds(ctx, in, cacheDir), handOver(j.workspace, output, filepath.Clean(cacheDir)))
 }
 
 // takeBackFromState finishes what a killed main was publishing.

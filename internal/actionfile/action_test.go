@@ -39,14 +39,14 @@ func TestActionIsReadRight(t *testing.T) {
 		"command": "build", "template": "", "platform": "", "arch": "", "matrix": "${{ toJSON(matrix) }}",
 		"job-index": "${{ strategy.job-index }}", "job-total": "${{ strategy.job-total }}", "version": "",
 		"variables": "", "publish": "auto", "tag": "", "release-id": "", "complete-when": "template",
-		"github-token": "${{ github.token }}", "kvm": "auto", "output": "out", "cache-dir": "", "until": "verify", "changed-since": "", "changed-since-release": "false",
+		"github-token": "${{ github.token }}", "kvm": "auto", "output": "out", "cache-dir": "", "until": "verify", "changed-since": "", "changed-since-release": "false", "aws-role": "",
 	} {
 		if input, ok := f.Input(name); !ok || input.Default != fallback {
 			t.Errorf("input %s: %v, default %q; want %q", name, ok, input.Default, fallback)
 		}
 	}
-	if len(f.Inputs) != 20 {
-		t.Errorf("%d inputs, want 20: add the new one here and to internal/action", len(f.Inputs))
+	if len(f.Inputs) != 21 {
+		t.Errorf("%d inputs, want 21: add the new one here and to internal/action", len(f.Inputs))
 	}
 	var outputs []string
 	for _, output := range f.Outputs {

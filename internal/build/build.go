@@ -28,6 +28,7 @@ type builder struct {
 	work   *run.WorkDir // below Output, so that a rename finishes a file
 	trees  []*builtTree
 	packed []packedCell
+	clouds clouds
 	result Result
 
 	recorder *failure.Recorder
@@ -56,6 +57,11 @@ func Run(ctx context.Context, o Options) (_ *Result, err error) {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, b.leave(err)) }()
+	if b.clouds.run, err = newRun(o.RunHint); err != nil {
+		return nil, err
+	}
+	b.clouds.undo.Limit = undoLimit
+	defer func() { err = errors.Join(err, b.leaveClouds(ctx, err)) }()
 	if err := os.MkdirAll(o.CacheDir, 0o755); err != nil {
 		return nil, run.Explain(err)
 	}
@@ -87,6 +93,11 @@ func Run(ctx context.Context, o Options) (_ *Result, err error) {
 		}
 		if string(o.Until) == step.name {
 			break
+		}
+	}
+	if b.Publish {
+		if err := b.stage("publish", func(task report.Task) error { return b.publish(ctx, task) }); err != nil {
+			return nil, err
 		}
 	}
 	b.result.Seconds = seconds(start)

@@ -72,6 +72,9 @@ func (b *builder) check(ctx context.Context, task report.Task) error {
 	for _, dir := range []string{b.Output, b.CacheDir} {
 		add(enoughSpace(dir))
 	}
+	if b.Publish {
+		add(b.checkPublish(ctx))
+	}
 	if machine {
 		add(vm.Check(ctx, uefi))
 		accel, reason, err := vm.ChooseAccel(cmp.Or(b.Accel, vm.Auto))

@@ -6,8 +6,10 @@ import (
 	"crypto/sha256"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"sort"
 
 	"github.com/org/imagebuild-action/internal/run"
@@ -29,6 +31,9 @@ func (b *builder) finish(ctx context.Context) error {
 	var names []string // below work, in the order of their renames
 	sums := map[string]string{}
 	for _, artifact := range b.result.Artifacts {
+		if artifact.Path == "" {
+			continue // it is in a cloud
+		}
 		names = append(names, filepath.Join("artifacts", artifact.Path))
 		sums[artifact.Path] = artifact.SHA256
 	}
@@ -52,6 +57,14 @@ func (b *builder) finish(ctx context.Context) error {
 	resultText, err := json.MarshalIndent(b.result, "", "  ")
 	if err != nil {
 		return err
+	}
+	for _, name := range slices.Sorted(maps.Keys(b.clouds.records)) {
+		text := b.clouds.records[name]
+		sums[name] = fmt.Sprintf("%x", sha256.Sum256(text))
+		if err := b.record(name, text); err != nil {
+			return err
+		}
+		names = append(names, name)
 	}
 	for _, record := range []struct {
 		name string

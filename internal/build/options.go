@@ -8,6 +8,7 @@
 //	seal          -> the canonical tree and its tar
 //	pack          -> disks, and each platform's files
 //	verify        boot each packed file, run the tests
+//	publish       images in clouds, if it is asked for
 //
 // Only after the last of them do files get their names in the output folder.
 // Whatever fails, and whenever it is cancelled or killed, nothing is left.
@@ -19,6 +20,7 @@ import (
 	"github.com/org/imagebuild-action/internal/redact"
 	"github.com/org/imagebuild-action/internal/report"
 	"github.com/org/imagebuild-action/internal/size"
+	"github.com/org/imagebuild-action/internal/target"
 	"github.com/org/imagebuild-action/internal/vm"
 )
 
@@ -48,6 +50,9 @@ type Options struct {
 	OnError         OnError   // what becomes of a failed build
 	ShowShell       ShowShell // for OnError: Shell
 	Accel           vm.Accel  // for the boots; empty means vm.Auto
+	Publish         bool      // make the images in clouds, after everything else
+	Access          target.Access
+	RunHint         string // begins the run's name in a cloud's tags: whose run it is
 	Report          report.Reporter
 }
 

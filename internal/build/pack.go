@@ -7,6 +7,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/org/imagebuild-action/internal/fault"
 	"github.com/org/imagebuild-action/internal/plan"
 	"github.com/org/imagebuild-action/internal/report"
 	"github.com/org/imagebuild-action/internal/run"
@@ -46,12 +47,20 @@ func (b *builder) pack(ctx context.Context, task report.Task) error {
 				if err != nil {
 					return err
 				}
+				packed[i] = packedCell{cell: cell, hardware: platform.Hardware()}
+				if cloud, ok := platform.(platforms.Publisher); ok {
+					packed[i].boots, err = b.packCloud(ctx, cell, cloud, task)
+					return err
+				}
+				packer, ok := platform.(platforms.Packer)
+				if !ok {
+					return fault.Errorf(fault.Bug, "platform %s has no role", platform)
+				}
 				t := b.treeOf(cell)
-				artifacts, err := platform.Pack(ctx, target.Job{
+				packed[i].artifacts, err = packer.Pack(ctx, target.Job{
 					Name: b.plan.Name, Version: b.plan.Version, Arch: cell.Arch, OSName: t.os.Name, Release: t.os.Release,
 					Epoch: t.epoch, Identity: cell.Identity(), Dir: b.artifactDir(), Disks: t.provider,
 				}, task)
-				packed[i] = packedCell{cell: cell, hardware: platform.Hardware(), artifacts: artifacts}
 				return err
 			})
 		})

@@ -22,6 +22,7 @@ type packedCell struct {
 	cell      *plan.Cell
 	hardware  target.Hardware
 	artifacts []image.Artifact
+	boots     *boots // what is booted in place of artifacts, of a cloud's
 }
 
 // verify boots every artifact from its own file, a few at a time.
@@ -32,9 +33,29 @@ func (b *builder) verify(ctx context.Context, task report.Task) error {
 	}
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(b.guests(accel))
-	results := make([]verify.Result, len(b.result.Artifacts))
+	count := len(b.result.Artifacts)
+	for _, p := range b.packed {
+		if p.boots != nil {
+			count++
+		}
+	}
+	results := make([]verify.Result, count)
 	b.result.Verified = results
 	for _, p := range b.packed {
+		if p.boots != nil {
+			result := &results[0]
+			results = results[1:]
+			group.Go(func() error {
+				tests, err := b.tests(p.cell)
+				if err != nil {
+					return err
+				}
+				return report.Do(task, p.boots.name, func(task report.Task) (err error) {
+					*result, err = b.verifyCloud(ctx, p, tests, task)
+					return err
+				})
+			})
+		}
 		for _, artifact := range p.artifacts {
 			result := &results[0] // its place does not depend on who is first
 			results = results[1:]

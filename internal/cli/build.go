@@ -18,7 +18,7 @@ func (a *app) buildCommand() *cobra.Command {
 	var in inputs
 	var output, cacheDir, until, onError, fromStep string
 	var cacheLimit string
-	var noCache, live, asJSON bool
+	var noCache, live, asJSON, publish bool
 	var from workflowFlags
 	c := &cobra.Command{
 		Use:   "build [TEMPLATE]",
@@ -38,6 +38,11 @@ a step and the ones after it again although nothing has changed.
 The output folder gets the images, SHA256SUMS, plan.json, result.json and the
 content manifest. Needs root, or user namespaces with the uidmap package.
 
+A platform that is a cloud (aws) is built and booted like the others, and with
+--publish its images are made in the end: every right is asked for before
+anything is built, what is there already is found, and when anything fails all
+that was made is removed again. ami-PLATFORM-ARCH.json lists them.
+
 With --workflow it builds here what a GitHub workflow builds there: every cell
 of the matrix of each job that uses the action, with the template, platform,
 architecture, variables, version and environment of the step. include, exclude and fromJSON
@@ -54,6 +59,7 @@ the command fails in the end.`,
   imagebuild build --var release=trixie --version 1.4.0 --output dist
   imagebuild build --until pack          # do not boot
   imagebuild build --from 'Install tools' --on-error shell
+  imagebuild build --platform aws --publish
   imagebuild build --workflow .github/workflows/images.yml
   imagebuild build --workflow .github/workflows/images.yml --job image -p libvirt`,
 		Args:              oneTemplate,
@@ -88,6 +94,7 @@ the command fails in the end.`,
 				return fault.Errorf(fault.Input, "--no-cache builds all steps, and --from some of them; leave one of them out")
 			}
 			options.NoCache, options.From, options.LiveCheckpoints = noCache, fromStep, live
+			options.Publish, options.Access = publish, access()
 			if from.path != "" {
 				return a.buildWorkflow(c.Context(), options, from, output, asJSON)
 			}
@@ -117,6 +124,7 @@ the command fails in the end.`,
 	f.StringVar(&until, "until", string(build.StageVerify), "stop after this stage: provision, pack or verify")
 	f.StringVar(&fromStep, "from", "", "run again from this step, by name or number, even if it is in the cache")
 	f.StringVar(&onError, "on-error", "clean", "what to do when the build fails: clean, keep (the work folders stay) or shell (in the failing guest, then clean)")
+	f.BoolVar(&publish, "publish", false, "make the images of platforms that are clouds, when everything else is done")
 	f.BoolVar(&asJSON, "json", false, "print the result as JSON")
 	_ = c.RegisterFlagCompletionFunc("until", cobra.FixedCompletions([]string{"provision", "pack", "verify"}, cobra.ShellCompDirectiveNoFileComp))
 	_ = c.RegisterFlagCompletionFunc("from", cobra.NoFileCompletions)
@@ -129,6 +137,10 @@ the command fails in the end.`,
 func (a *app) printResult(result *build.Result, output string) error {
 	w := tabwriter.NewWriter(a.Stdout, 0, 8, 2, ' ', 0)
 	for _, artifact := range result.Artifacts {
+		if artifact.Path == "" {
+			fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", artifact.Reference, artifact.Region, artifact.Name, result.Proof(artifact.Name))
+			continue
+		}
 		fmt.Fprintf(w, "%s\t%s\tsha256:%.12s\t%s\n", filepath.Join(output, artifact.Path),
 			size.Bytes(artifact.SizeBytes).Human(), artifact.SHA256, result.Proof(artifact.Name))
 	}

@@ -45,7 +45,10 @@ func Main(ctx context.Context, p Process) int {
 	if err == nil {
 		return 0
 	}
-	if ctx.Err() != nil {
+	switch {
+	case ctx.Err() != nil && errors.Is(err, build.ErrLeft):
+		err = fault.Errorf(fault.Remote, "cancelled; %w", err)
+	case ctx.Err() != nil:
 		err = fault.Wrap(fault.Cancelled, errors.New("cancelled; everything that was begun has been removed"))
 	}
 	a.printError(err)
@@ -61,8 +64,8 @@ type app struct {
 }
 
 const rootLong = `imagebuild builds one operating-system image for every platform from one
-template: the same disk for VirtualBox, VMware and libvirt, made from packages
-alone, booted to prove it, and the same bytes when you build it again.
+template: the same disk for VirtualBox, VMware, libvirt and EC2, made from
+packages alone, booted to prove it, and the same bytes when you build it again.
 
   imagebuild init        write a starter template and the workflow beside it
   imagebuild validate    say everything that is wrong with a template, at once
@@ -93,7 +96,7 @@ func (a *app) root() *cobra.Command {
 		return fault.Errorf(fault.Input, "%w\nsee: %s --help", err, c.CommandPath())
 	})
 	root.AddCommand(a.initCommand(), a.validateCommand(), a.planCommand(), a.buildCommand(), a.testCommand(),
-		a.diffCommand(), a.releaseCommand(), a.schemaCommand(), a.versionCommand(), a.docsCommand())
+		a.diffCommand(), a.releaseCommand(), a.gcCommand(), a.policyCommand(), a.schemaCommand(), a.versionCommand(), a.docsCommand())
 	for _, c := range root.Commands() {
 		c.Args = asInput(c.Args)
 	}

@@ -17,11 +17,11 @@ const module = "github.com/org/imagebuild-action/"
 // pattern that fits; "/..." includes everything below a folder.
 var floors = [][]string{
 	0: {"internal/fault", "internal/size", "internal/undo", "internal/redact", "internal/retry", "internal/ordered", "internal/fifo", "internal/house", "internal/ci", "internal/yamltext"},
-	1: {"internal/image", "internal/guest", "internal/run", "internal/report", "internal/target", "internal/template", "internal/actionfile"},
-	2: {"internal/plan", "internal/format/tarball", "internal/testkit", "internal/githubtest/...", "internal/workflow", "internal/dockertest", "internal/tty", "internal/failure"},
-	3: {"internal/format/...", "internal/chroot", "internal/ssh", "internal/cache", "internal/toolroot", "internal/userns", "internal/container", "internal/github", "internal/revision", "internal/dockertest", "internal/fetch", "internal/guestweb"},
-	4: {"internal/tree", "internal/vm", "internal/artifact", "internal/entry", "platforms/internal/pack", "internal/extract"},
-	5: {"internal/emit", "internal/engine", "internal/seal", "internal/bootfiles", "internal/vagrant", "internal/manifest", "internal/verify", "internal/source/bootstrap", "platforms/libvirt", "platforms/virtualbox", "platforms/vmware", "internal/source/image", "internal/source/iso"},
+	1: {"internal/image", "internal/guest", "internal/run", "internal/report", "internal/target", "internal/template", "internal/actionfile", "internal/journal"},
+	2: {"internal/plan", "internal/format/tarball", "internal/testkit", "internal/githubtest/...", "internal/workflow", "internal/dockertest", "internal/tty", "internal/failure", "internal/awstest/..."},
+	3: {"internal/format/...", "internal/chroot", "internal/ssh", "internal/cache", "internal/toolroot", "internal/userns", "internal/container", "internal/github", "internal/revision", "internal/dockertest", "internal/fetch", "internal/guestweb", "internal/amazon"},
+	4: {"internal/tree", "internal/vm", "internal/artifact", "internal/entry", "platforms/internal/pack", "internal/extract", "internal/ebsdirect"},
+	5: {"internal/emit", "internal/engine", "internal/seal", "internal/bootfiles", "internal/vagrant", "internal/manifest", "internal/verify", "internal/source/bootstrap", "platforms/libvirt", "platforms/virtualbox", "platforms/vmware", "internal/source/image", "internal/source/iso", "platforms/aws"},
 	6: {"platforms", "provision/...", "internal/source", "internal/release"},
 	7: {"internal/build"},
 	8: {"internal/cli", "internal/action"},
@@ -32,8 +32,9 @@ var floors = [][]string{
 // nouns may be made of nouns.
 var sameFloor = map[string][]string{
 	"internal/run":        {},
-	"internal/target":     {"internal/image", "internal/report"},
+	"internal/target":     {"internal/image", "internal/report", "internal/journal"},
 	"internal/dockertest": {"internal/testkit"},
+	"internal/awstest":    {"internal/awstest/model"},
 }
 
 func TestImportsGoDownOnly(t *testing.T) {

@@ -76,6 +76,7 @@ type Cell struct {
 	TreeSHA256 string      `json:"tree_sha256"` // of the canonical tar
 	Artifacts  []Artifact  `json:"artifacts"`
 	Manifest   *File       `json:"manifest,omitempty"`
+	Record     *File       `json:"record,omitempty"` // of what was made in a cloud
 	Generator  string      `json:"generator"`
 	Template   []Ref       `json:"template"` // every cell of the template
 	Built      []Ref       `json:"built"`    // the cells that came with this one, itself included
@@ -105,8 +106,10 @@ func (c *Cell) Files() []File {
 			files = append(files, File{Name: a.Name, SizeBytes: a.SizeBytes, SHA256: a.SHA256})
 		}
 	}
-	if c.Manifest != nil {
-		files = append(files, *c.Manifest)
+	for _, each := range []*File{c.Manifest, c.Record} {
+		if each != nil {
+			files = append(files, *each)
+		}
 	}
 	return files
 }

@@ -86,6 +86,7 @@ func output(t testing.TB, s spec) string {
 		}
 		prefix := s.name + "-" + s.version + "-" + ref.Platform + "-" + ref.Arch
 		if s.amis && ref.Platform == "aws" {
+			put("ami-"+ref.Platform+"-"+ref.Arch+".json", "record of "+prefix)
 			for _, region := range []string{"us-east-1", "eu-west-1"} {
 				artifacts = append(artifacts, object{
 					"name": prefix, "kind": "ami", "platform": ref.Platform, "arch": ref.Arch, "reference": "ami-" + sum(region + prefix)[:17], "region": region, "size_bytes": 0,

@@ -24,7 +24,7 @@ type Build struct {
 	Dir      string
 	Cells    []*Cell           // as they will be described on the release, but for Job and Parts
 	Oversize template.Oversize // what to do with what is too large
-	manifest map[string]string // the file in Dir that becomes a cell's manifest, by asset name
+	manifest map[string]string // the file in Dir that becomes a cell's manifest or record, by asset name
 }
 
 // The records that a build leaves beside its artifacts.
@@ -103,7 +103,7 @@ func load(ctx context.Context, dir string) (*Build, error) {
 	case p.Digest != r.PlanDigest, p.Name != r.Name, p.Version != r.Version:
 		return nil, fault.Errorf(fault.Input, "%s and %s are of two builds; build again", planName, resultName)
 	case len(r.Artifacts) == 0:
-		return nil, fault.Errorf(fault.Input, "the build stopped before it packed anything; build without --until provision")
+		return nil, fault.Errorf(fault.Input, "the build stopped before it made anything; build without --until provision, and with --publish where all platforms are clouds")
 	case len(p.Template) == 0:
 		return nil, fault.Errorf(fault.Input, "%s does not say what the template has in all; build again with this imagebuild", planName)
 	}
@@ -215,6 +215,16 @@ func (b *Build) verify(ctx context.Context, artifacts []image.Artifact) error {
 		})
 	}
 	for _, c := range b.Cells {
+		// What an AMI's platform writes of it gets the cell's name on the release,
+		// where it may not be the only one.
+		if source := "ami-" + c.Platform + "-" + c.Arch + ".json"; sums[source] != "" && len(c.remotes()) > 0 {
+			c.Record = &File{Name: c.prefix() + "-ami.json", SHA256: sums[source]}
+			b.manifest[c.Record.Name] = source
+			group.Go(func() (err error) {
+				c.Record.SizeBytes, err = b.fileIs(ctx, source, -1, sums[source])
+				return err
+			})
+		}
 		if c.Manifest == nil {
 			continue
 		}

@@ -76,7 +76,7 @@ func TestLoadRefuses(t *testing.T) {
 		"a hostile platform":      {replace("plan.json", `"platform": "libvirt"`, `"platform": "libvirt) [x](http://e"`), "is not the name of a cell"},
 		"a hostile branch":        {replace("plan.json", `"pages": "gh-pages"`, `"pages": "../x"`), "is not a branch"},
 		"no template":             {replace("plan.json", `"template"`, `"templates"`), "does not say what the template has"},
-		"stopped early":           {replace("result.json", `"artifacts"`, `"artefacts"`), "stopped before it packed anything"},
+		"stopped early":           {replace("result.json", `"artifacts"`, `"artefacts"`), "stopped before it made anything"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := output(t, spec{name: "golden", version: "1.0.0", built: refs("golden", "libvirt"), pages: "gh-pages"})

@@ -202,12 +202,15 @@ func (p *publisher) prepare(ctx context.Context, build *Build, from *Cell) (*loc
 			own.uploads = append(own.uploads, upload{part, each})
 		}
 	}
-	if c.Manifest != nil {
-		if _, err := split("", c.Manifest.Name, c.Manifest.SizeBytes, p.AssetLimit, template.Refuse); err != nil {
+	for _, each := range []*File{c.Manifest, c.Record} {
+		if each == nil {
+			continue
+		}
+		if _, err := split("", each.Name, each.SizeBytes, p.AssetLimit, template.Refuse); err != nil {
 			return nil, err
 		}
-		path := filepath.Join(build.Dir, build.manifest[c.Manifest.Name])
-		own.uploads = append(own.uploads, upload{*c.Manifest, section{path, 0, c.Manifest.SizeBytes}})
+		path := filepath.Join(build.Dir, build.manifest[each.Name])
+		own.uploads = append(own.uploads, upload{*each, section{path, 0, each.SizeBytes}})
 	}
 	var err error
 	if own.text, err = c.JSON(); err != nil {

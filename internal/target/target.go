@@ -47,6 +47,7 @@ const (
 	E1000E    NIC = "e1000e"
 	VMXNet3   NIC = "vmxnet3"
 	VirtioNet NIC = "virtio-net"
+	ENA       NIC = "ena" // of EC2
 )
 
 // Hardware is the virtual machine that an artifact describes.

@@ -31,5 +31,12 @@ func Emulated(h target.Hardware) (target.Hardware, []Substitution) {
 			Why: "QEMU's UEFI firmware cannot boot from pvscsi; the driver is not exercised",
 		})
 	}
+	if h.NIC == target.ENA {
+		h.NIC = target.VirtioNet
+		subs = append(subs, Substitution{
+			Wanted: "ena", Used: "virtio-net",
+			Why: "QEMU does not emulate Amazon's network card; that its driver is in the image was checked, the driver is not exercised",
+		})
+	}
 	return h, subs
 }
