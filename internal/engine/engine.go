@@ -81,7 +81,8 @@ type Machine struct {
 	env     []string
 	seen    entry.Seen
 	serial  string
-	direct  bool // the kernel was started by QEMU, and a restart ends the machine
+	life    context.Context //nolint:containedctx // the machine's: it ends with it, over all restarts
+	direct  bool            // the kernel was started by QEMU, and a restart ends the machine
 }
 
 var (
@@ -93,7 +94,7 @@ var (
 // Boot starts a machine on a new layer of the chain, and returns when commands
 // can be run in it.
 func Boot(ctx context.Context, config Config, task report.Task) (*Machine, error) {
-	m := newMachine(config)
+	m := newMachine(ctx, config)
 	seed, err := ssh.NewSeed()
 	if err != nil {
 		return nil, err
@@ -126,7 +127,7 @@ func (m *Machine) giveUp(ctx context.Context, err error) error {
 	return errors.Join(m.explain(ctx, err), m.Close(ctx))
 }
 
-func newMachine(config Config) *Machine {
+func newMachine(life context.Context, config Config) *Machine {
 	if config.BootTimeout == 0 {
 		config.BootTimeout = DefaultBootTimeout
 	}
@@ -136,7 +137,7 @@ func newMachine(config Config) *Machine {
 	if config.Hardware == (target.Hardware{}) {
 		config.Hardware = DefaultHardware()
 	}
-	return &Machine{config: config, env: environ(config.Epoch, run.Environ()), serial: filepath.Join(config.Dir, "serial.log")}
+	return &Machine{life: life, config: config, env: environ(config.Epoch, run.Environ()), serial: filepath.Join(config.Dir, "serial.log")}
 }
 
 // start is how a machine begins.
@@ -187,7 +188,7 @@ func (m *Machine) start(ctx context.Context, how start) error {
 			config.Kernel, config.Initrd, config.Append, config.NoReboot = kernel.kernel, kernel.initrd, kernel.append, true
 		}
 	}
-	m.machine, err = vm.Start(ctx, config)
+	m.machine, err = vm.Start(m.life, config)
 	return err
 }
 

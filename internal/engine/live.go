@@ -91,7 +91,7 @@ func (m *Machine) SaveLive(ctx context.Context, w io.Writer) (err error) {
 // its last layer. The guest's clock is set anew.
 func Resume(ctx context.Context, config Config, r io.Reader, task report.Task) (*Machine, error) {
 	started := time.Now()
-	m := newMachine(config)
+	m := newMachine(ctx, config)
 	buffered := bufio.NewReaderSize(r, 1<<20)
 	var header liveHeader
 	if err := readHeader(buffered, &header); err != nil {
