@@ -14,17 +14,62 @@ import (
 	"github.com/org/imagebuild-action/internal/cache"
 	"github.com/org/imagebuild-action/internal/emit"
 	"github.com/org/imagebuild-action/internal/engine"
+	"github.com/org/imagebuild-action/internal/extract"
 	"github.com/org/imagebuild-action/internal/format/fat"
 	"github.com/org/imagebuild-action/internal/report"
+	"github.com/org/imagebuild-action/internal/source"
 	"github.com/org/imagebuild-action/internal/target"
 	"github.com/org/imagebuild-action/internal/toolroot"
 	"github.com/org/imagebuild-action/internal/tree"
 )
 
-// base makes the disk that the machine boots from: the source, made bootable
-// in the way of every canonical disk. The same source gives the same bytes, so
-// the layers in the cache go on top of it.
+// base makes the disk that the machine boots from. The same source gives the
+// same bytes, so the layers in the cache go on top of it.
 func (m *machineTree) base(ctx context.Context) error {
+	disk, err := m.disk(m.t, m.task)
+	if err != nil {
+		return err
+	}
+	if disk != nil {
+		return m.baseOfDisk(ctx, disk)
+	}
+	return m.baseOfTree(ctx)
+}
+
+// setBase begins the chain.
+func (m *machineTree) setBase(id target.Identity) {
+	m.baseKey = fmt.Sprintf("%x", id)
+	m.chain = engine.NewChain(filepath.Join(m.t.root.Path, rootDir), m.baseKey)
+}
+
+// baseOfDisk takes a source that is a disk as it is.
+func (m *machineTree) baseOfDisk(ctx context.Context, disk source.DiskSource) error {
+	if err := m.newRoot(m.t); err != nil {
+		return err
+	}
+	m.setBase(sha256.Sum256(fmt.Appendf(nil, "machine disk 2\n%s\n%d", m.t.sourceKey, m.t.plan.Disk.Size)))
+	if err := m.writeBase(ctx, m.t, disk, m.chain.Base(), m.task); err != nil {
+		return err
+	}
+	if !m.Epoch.IsZero() {
+		return nil
+	}
+	opened, err := m.chain.Open()
+	if err != nil {
+		return err
+	}
+	defer opened.Close() //nolint:errcheck // opened for reading
+	root, err := extract.Root(ctx, opened)
+	if err != nil {
+		return err
+	}
+	m.t.epoch, err = newestBefore(ctx, root, time.Now())
+	return err
+}
+
+// baseOfTree makes a source that is a tree bootable, in the way of every
+// canonical disk.
+func (m *machineTree) baseOfTree(ctx context.Context) error {
 	return report.Do(m.task, "make the source bootable", func(task report.Task) error {
 		mke2fs, err := toolroot.Mke2fs(ctx, m.CacheDir, task)
 		if err != nil {
@@ -45,8 +90,7 @@ func (m *machineTree) base(ctx context.Context) error {
 		}
 		disk := m.t.plan.Disk
 		id := target.Identity(sha256.Sum256(fmt.Appendf(nil, "machine disk 1\n%s\n%d %s %s\n%d\n%s", m.t.sourceKey, disk.Size, disk.Filesystem, disk.Firmware, m.t.epoch.Unix(), mke2fs.Version())))
-		m.chain = engine.NewChain(filepath.Join(m.t.root.Path, rootDir), fmt.Sprintf("%x", id))
-		m.baseKey = fmt.Sprintf("%x", id)
+		m.setBase(id)
 		wanted := firmware(disk.Firmware)
 		bootable, err := bootfiles.Apply(ctx, source, bootfiles.Options{
 			RootUUID: id.RootUUID(), ESPVolumeID: fat.FormatID(id.ESPVolumeID()), BIOS: wanted.BIOS, UEFI: wanted.UEFI, Epoch: m.t.epoch,

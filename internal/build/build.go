@@ -96,7 +96,8 @@ func Run(ctx context.Context, o Options) (_ *Result, err error) {
 		}
 	}
 	if b.Publish {
-		if err := b.stage("publish", func(task report.Task) error { return b.publish(ctx, task) }); err != nil {
+		stage = "publish"
+		if err := b.stage(stage, func(task report.Task) error { return b.publish(ctx, task) }); err != nil {
 			return nil, err
 		}
 	}

@@ -40,11 +40,7 @@ func (b *builder) check(ctx context.Context, task report.Task) error {
 			add(fault.Errorf(fault.Input, "arch: %s is not available yet; use amd64", t.plan.Arch))
 			continue
 		}
-		source, err := b.source(t, task)
-		add(err)
-		if err == nil {
-			add(source.Check(ctx))
-		}
+		add(b.checkSource(ctx, t, task))
 		for i := range t.plan.Steps {
 			step, err := b.step(t.plan.Steps, i)
 			add(err)
@@ -84,6 +80,21 @@ func (b *builder) check(ctx context.Context, task report.Task) error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+func (b *builder) checkSource(ctx context.Context, t *builtTree, task report.Task) error {
+	disk, err := b.disk(t, task)
+	if err != nil {
+		return err
+	}
+	if disk != nil {
+		return disk.Check(ctx)
+	}
+	src, err := b.source(t, task)
+	if err != nil {
+		return err
+	}
+	return src.Check(ctx)
 }
 
 // step makes the provisioner of one of the plan's steps.

@@ -25,8 +25,8 @@ var bootstrapEpoch = time.Unix(1577836800, 0).UTC() //nolint:gochecknoglobals //
 // bootstrapKind is the source that packages can be asked of.
 const bootstrapKind = "bootstrap"
 
-// source opens the source of a tree.
-func (b *builder) source(t *builtTree, task report.Task) (source.TreeSource, error) {
+// open opens the source of a tree.
+func (b *builder) open(t *builtTree, task report.Task) (source.Source, error) {
 	epoch := b.Epoch
 	if epoch.IsZero() {
 		epoch = bootstrapEpoch
@@ -36,10 +36,15 @@ func (b *builder) source(t *builtTree, task report.Task) (source.TreeSource, err
 		t.os = osRelease{config.Distribution, config.Release}
 		packages = append(packages, bootfiles.RequiredPackages(config.Distribution)...)
 	}
-	opened, err := source.Open(t.plan.Source.Config, source.Request{
+	return source.Open(t.plan.Source.Config, source.Request{
 		Arch: t.plan.Arch, Epoch: epoch, TemplateDir: b.dir, CacheDir: b.CacheDir, Packages: packages,
-		DiskSize: t.plan.Disk.Size, FailureDir: filepath.Join(b.Output, "failure", "install"), Accel: b.Accel, Report: task,
+		DiskSize: t.plan.Disk.Size, FailureDir: b.failureDir("install"), Accel: b.Accel, Report: task,
 	})
+}
+
+// source opens the source of a tree that is made in a folder.
+func (b *builder) source(t *builtTree, task report.Task) (source.TreeSource, error) {
+	opened, err := b.open(t, task)
 	if err != nil {
 		return nil, err
 	}
@@ -58,12 +63,21 @@ func (b *builder) source(t *builtTree, task report.Task) (source.TreeSource, err
 // sources sees to it that every tree's source is in the cache.
 func (b *builder) sources(ctx context.Context, task report.Task) error {
 	for _, t := range b.trees {
+		if t.plan.Source.Kind != bootstrapKind && len(t.plan.GuestTools) > 0 {
+			task.Note("%s are installed into new systems only, so what the image has of them is what its source has", strings.Join(t.plan.GuestTools, ", "))
+		}
+		if disk, err := b.disk(t, task); err != nil || disk != nil {
+			if err == nil {
+				err = b.keepDisk(ctx, t, disk, task)
+			}
+			if err != nil {
+				return err
+			}
+			continue
+		}
 		src, err := b.source(t, task)
 		if err != nil {
 			return err
-		}
-		if t.plan.Source.Kind != bootstrapKind && len(t.plan.GuestTools) > 0 {
-			task.Note("%s: %s are installed into new systems only, so what it has of them is what the image has", src, strings.Join(t.plan.GuestTools, ", "))
 		}
 		if t.sourceKey, err = src.Key(ctx); err != nil {
 			return err

@@ -95,7 +95,10 @@ func (o *Opened) Close() error {
 
 // Open opens the disk as it is on top of all layers. No machine may be running
 // on it.
-func (c *Chain) Open() (_ *Opened, err error) {
+func (c *Chain) Open() (*Opened, error) { return c.openAt(c.Layers()) }
+
+// openAt opens the disk as it is on top of the first n layers.
+func (c *Chain) openAt(n int) (_ *Opened, err error) {
 	base, err := raw.Open(c.Base())
 	if err != nil {
 		return nil, err
@@ -106,8 +109,8 @@ func (c *Chain) Open() (_ *Opened, err error) {
 			err = errors.Join(err, o.Close())
 		}
 	}()
-	for n := 1; n <= c.Layers(); n++ {
-		f, err := os.Open(c.Layer(n))
+	for i := 1; i <= n; i++ {
+		f, err := os.Open(c.Layer(i))
 		if err != nil {
 			return nil, run.Explain(err)
 		}
@@ -117,7 +120,7 @@ func (c *Chain) Open() (_ *Opened, err error) {
 			return nil, run.Explain(err)
 		}
 		if o.Disk, err = qcow2.OpenOverlay(f, info.Size(), o.Disk); err != nil {
-			return nil, fmt.Errorf("%s: %w", c.Layer(n), err)
+			return nil, fmt.Errorf("%s: %w", c.Layer(i), err)
 		}
 	}
 	return o, nil

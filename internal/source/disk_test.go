@@ -26,6 +26,8 @@ type fakeDisk struct {
 func (*fakeDisk) String() string                      { return "fake" }
 func (*fakeDisk) Check(context.Context) error         { return nil }
 func (*fakeDisk) Key(context.Context) (string, error) { return "key", nil }
+func (f *fakeDisk) Slow() bool                        { return false }
+
 func (f *fakeDisk) WriteDisk(_ context.Context, path string, _ report.Task) error {
 	return errors.Join(f.err, os.WriteFile(path, f.content, 0o600))
 }

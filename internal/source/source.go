@@ -54,6 +54,9 @@ type DiskSource interface {
 	// WriteDisk writes the disk's sectors to path, sparse: whole, or not at
 	// all. Work files go beside it, and are removed.
 	WriteDisk(ctx context.Context, path string, task report.Task) error
+	// Slow tells whether writing the disk again would take longer than
+	// keeping it.
+	Slow() bool
 }
 
 // Request is what a build asks of any source besides its configuration.

@@ -26,7 +26,7 @@ const (
 	kvmExitHLT          = 5
 	kvmExitReasonOffset = 8   // of exit_reason in struct kvm_run
 	kvmSregsBytes       = 312 // struct kvm_sregs; the code segment comes first
-	kvmProbeLimit       = time.Second
+	kvmProbeLimit       = 400 * time.Millisecond
 )
 
 // kvmProbeCode is real-mode code that counts from two million down to zero and

@@ -104,6 +104,9 @@ func (i *Image) Key(ctx context.Context) (string, error) {
 	return hex.EncodeToString(sum[:]), nil
 }
 
+// Slow implements source.DiskSource: what takes long is kept as a download.
+func (i *Image) Slow() bool { return false }
+
 // WriteDisk implements source.DiskSource.
 func (i *Image) WriteDisk(ctx context.Context, path string, task report.Task) (err error) {
 	if _, err := i.Key(ctx); err != nil {

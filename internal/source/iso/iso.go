@@ -104,6 +104,9 @@ func (s *Source) Key(ctx context.Context) (string, error) {
 	return hex.EncodeToString(hash.Sum(nil)), nil
 }
 
+// Slow implements source.DiskSource: an installation takes minutes.
+func (s *Source) Slow() bool { return true }
+
 func (s *Source) abs(name string) string {
 	if filepath.IsAbs(name) {
 		return name
