@@ -35,7 +35,11 @@ func (b *builder) check(ctx context.Context, task report.Task) error {
 	}
 	machine := b.Until == StageVerify
 	for _, t := range b.trees {
-		machine = machine || t.plan.Engine == template.VM
+		if t.plan.Engine == template.VM {
+			machine = true
+			_, err := b.access(t)
+			add(err)
+		}
 		if t.plan.Arch != "amd64" {
 			add(fault.Errorf(fault.Input, "arch: %s is not available yet; use amd64", t.plan.Arch))
 			continue

@@ -11,15 +11,18 @@ import (
 	"path/filepath"
 	"time"
 
+	gossh "golang.org/x/crypto/ssh"
+
 	"github.com/org/imagebuild-action/internal/cache"
 	"github.com/org/imagebuild-action/internal/engine"
 	"github.com/org/imagebuild-action/internal/entry"
 	"github.com/org/imagebuild-action/internal/extract"
 	"github.com/org/imagebuild-action/internal/failure"
+	"github.com/org/imagebuild-action/internal/fault"
 	"github.com/org/imagebuild-action/internal/report"
 	"github.com/org/imagebuild-action/internal/run"
+	"github.com/org/imagebuild-action/internal/ssh"
 	"github.com/org/imagebuild-action/internal/target"
-	"github.com/org/imagebuild-action/internal/tree"
 	"github.com/org/imagebuild-action/internal/vm"
 	"github.com/org/imagebuild-action/provision"
 )
@@ -173,6 +176,7 @@ func (m *machineTree) checkpoint(ctx context.Context, machine *engine.Machine, n
 // saved state if there is one that fits, else from its disk.
 func (m *machineTree) boot(ctx context.Context, done int) (machine *engine.Machine, err error) {
 	hardware := engine.DefaultHardware()
+	hardware.CPUs, hardware.Memory = m.t.plan.Machine.CPUs, m.t.plan.Machine.Memory
 	if m.t.plan.Disk.Firmware == string(target.UEFI) {
 		hardware.Firmware = target.UEFI
 	}
@@ -184,7 +188,13 @@ func (m *machineTree) boot(ctx context.Context, done int) (machine *engine.Machi
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, run.Explain(err)
 	}
-	config := engine.Config{Chain: m.chain, Dir: dir, Hardware: hardware, Accel: m.Accel, Epoch: m.t.epoch, Failed: m.keepMachine}
+	access, err := m.access(m.t)
+	if err != nil {
+		return nil, err
+	}
+	config := engine.Config{
+		Chain: m.chain, Dir: dir, Hardware: hardware, Accel: m.Accel, Access: access, Epoch: m.t.epoch, Failed: m.keepMachine,
+	}
 	if done > 0 && m.LiveCheckpoints && m.cache.Has(m.liveKey(done)) {
 		machine, err := m.resume(ctx, config, done)
 		if machine != nil || err != nil {
@@ -196,6 +206,29 @@ func (m *machineTree) boot(ctx context.Context, done int) (machine *engine.Machi
 		return err
 	})
 	return machine, err
+}
+
+// access reads the key that the template names, if it names one.
+func (b *builder) access(t *builtTree) (entry.Access, error) {
+	m := t.plan.Machine
+	access := entry.Access{User: m.User, CloudInit: m.CloudInit}
+	if m.Key == "" {
+		return access, nil
+	}
+	path := m.Key
+	if !filepath.IsAbs(path) {
+		path = filepath.Join(b.dir, path)
+	}
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return access, fault.Errorf(fault.Input, "machine.key: %w", err)
+	}
+	key, err := ssh.ParseKey(text)
+	if err != nil {
+		return access, fault.Errorf(fault.Input, "machine.key: %s: %w", path, err)
+	}
+	access.Keys = []gossh.Signer{key}
+	return access, nil
 }
 
 // resume returns neither a machine nor an error where the state does not go
@@ -236,6 +269,6 @@ func (m *machineTree) content(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	m.t.content = tree.Overlay(content, tree.Remove(entry.Traces...))
+	m.t.content = content
 	return nil
 }

@@ -12,6 +12,7 @@ import (
 	gossh "golang.org/x/crypto/ssh"
 
 	"github.com/org/imagebuild-action/internal/build"
+	"github.com/org/imagebuild-action/internal/entry"
 	"github.com/org/imagebuild-action/internal/failure"
 	"github.com/org/imagebuild-action/internal/fault"
 	"github.com/org/imagebuild-action/internal/guest"
@@ -120,7 +121,7 @@ func (a *app) testRequest(ctx context.Context, f testFlags, in inputs) (verify.R
 	dir, _ := a.LookupEnv("TMPDIR")
 	request := verify.Request{
 		Hardware: target.Hardware{Firmware: target.Firmware(f.firmware)}, Accel: vm.Accel(f.accel),
-		Access:  verify.Access{User: f.user, CloudInit: f.cloudInit},
+		Access:  entry.Access{User: f.user, CloudInit: f.cloudInit},
 		Secrets: a.secrets, Network: f.network, Console: f.console, BootTimeout: f.timeout, Dir: dir,
 	}
 	if dir == "" {

@@ -46,7 +46,8 @@ type Config struct {
 	Dir      string          // for the machine's own files
 	Hardware target.Hardware // zero fields are filled in; see DefaultHardware
 	Accel    vm.Accel
-	Epoch    time.Time // what SOURCE_DATE_EPOCH says to the steps
+	Access   entry.Access // the zero value takes a key made for this machine, through systemd
+	Epoch    time.Time    // what SOURCE_DATE_EPOCH says to the steps
 	// BootTimeout bounds the time to SSH, ShutdownTimeout the guest's end.
 	// Zero means the defaults.
 	BootTimeout     time.Duration
@@ -95,11 +96,8 @@ var (
 // can be run in it.
 func Boot(ctx context.Context, config Config, task report.Task) (*Machine, error) {
 	m := newMachine(ctx, config)
-	seed, err := ssh.NewSeed()
-	if err != nil {
-		return nil, err
-	}
-	if m.way, err = entry.CredentialsFor(seed); err != nil {
+	var err error
+	if m.way, err = config.Access.Way(ctx, config.Dir, nil, entry.Credentials); err != nil {
 		return nil, err
 	}
 	if m.uuid, err = vm.NewUUID(); err != nil {
@@ -171,6 +169,9 @@ func (m *Machine) start(ctx context.Context, how start) error {
 		Incoming:   how.incoming,
 		Dir:        m.config.Dir,
 		SerialLog:  m.serial,
+	}
+	if iso := m.way.SeedISO; iso != "" {
+		config.Disks = append(config.Disks, vm.Disk{Path: iso, Format: "raw", CDROM: true})
 	}
 	var err error
 	if config.CPU, err = m.config.cpu(); err != nil {

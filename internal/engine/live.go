@@ -107,11 +107,13 @@ func Resume(ctx context.Context, config Config, r io.Reader, task report.Task) (
 		return nil, ErrOtherDisk
 	case header.Hardware != m.config.Hardware:
 		return nil, fmt.Errorf("%w: with %d processors and %s of memory", ErrOtherMachine, header.Hardware.CPUs, header.Hardware.Memory)
+	case len(header.Seed) == 0 && len(config.Access.Keys) == 0:
+		return nil, fmt.Errorf("%w: it was entered by another key", ErrOtherMachine)
 	case header.Emulator != emulator:
 		return nil, fmt.Errorf("%w: under %s, and this is %s", ErrOtherMachine, header.Emulator, emulator)
 	}
 	m.uuid = header.UUID
-	if m.way, err = entry.CredentialsFor(header.Seed); err != nil {
+	if m.way, err = config.Access.Way(ctx, config.Dir, header.Seed, entry.Credentials); err != nil {
 		return nil, err
 	}
 	if err := chain.add(rand.Text(), io.LimitReader(buffered, header.LayerBytes)); err != nil {

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/org/imagebuild-action/internal/fault"
+	"github.com/org/imagebuild-action/internal/guest"
 	"github.com/org/imagebuild-action/internal/vm"
 )
 
@@ -85,10 +86,15 @@ func (m *Machine) ask(ctx context.Context, command string) {
 	_, _ = m.client.Output(ctx, "sh", "-c", command)
 }
 
-// Shutdown ends the guest as its administrator would, so that its services
-// write what they have, and waits for the end of the machine. The chain's last
-// layer is whole then.
+// Shutdown takes away what let us in, ends the guest as its administrator
+// would, so that its services write what they have, and waits for the end of
+// the machine. The chain's last layer is whole then.
 func (m *Machine) Shutdown(ctx context.Context) error {
+	if len(m.way.CleanUp) > 0 {
+		if err := m.Run(ctx, guest.Command{Argv: m.way.CleanUp}); err != nil {
+			return fmt.Errorf("take away what let us in: %w", err)
+		}
+	}
 	m.ask(ctx, "systemctl poweroff --no-block || poweroff")
 	if err := m.machine.Shutdown(ctx, m.config.ShutdownTimeout); err != nil {
 		return m.explain(ctx, err)

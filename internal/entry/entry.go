@@ -2,7 +2,7 @@
 // account and key, how the guest comes to know the key, and how we make sure
 // that it is the machine which we started and no other.
 //
-//	way, err := entry.Credentials()
+//	way, err := entry.Access{}.Way(ctx, dir, nil, entry.Credentials)
 //	config.OEMStrings = way.OEMStrings
 //	machine, err := vm.Start(ctx, config)
 //	client, seen, err := way.Enter(ctx, entry.Door{Addr: machine.SSHAddr(), UUID: config.UUID, Timeout: 10 * time.Minute})
@@ -48,7 +48,7 @@ func Vagrant() (Way, error) {
 	keys, err := ssh.VagrantKeys()
 	return Way{
 		How: "Vagrant's public key", User: ssh.VagrantUser, Keys: keys,
-		Remedy: "a Vagrant box needs the user vagrant with Vagrant's public insecure key and password-less sudo; if it has another, give --ssh-user and --ssh-key",
+		Remedy: "a Vagrant box needs the user vagrant with Vagrant's public insecure key and password-less sudo; if it has another, give it and its key",
 	}, err
 }
 
@@ -76,16 +76,12 @@ ChrootDirectory none
 MaxSessions 10
 `
 
-// Traces are the paths, relative to the root, that CredentialsFor leaves on the
-// disk of a machine whose CleanUp did not run.
-var Traces = []string{strings.TrimPrefix(sshdDropIn, "/")} //nolint:gochecknoglobals // a constant list
-
-// CredentialsFor passes the key that the seed stands for through an SMBIOS
-// type 11 string, which systemd 252 and newer import as a credential: a
+// Credentials passes the key that the seed stands for through an SMBIOS type
+// 11 string, which systemd 252 and newer import as a credential: a
 // tmpfiles.d(5) fragment that puts files into the running guest before sshd
 // starts. The image itself needs nothing for it. See
 // systemd.system-credentials(7).
-func CredentialsFor(seed []byte) (Way, error) {
+func Credentials(seed []byte) (Way, error) {
 	signer, line, err := ssh.SeedKey(seed)
 	if err != nil {
 		return Way{}, err
@@ -100,19 +96,15 @@ func CredentialsFor(seed []byte) (Way, error) {
 		OEMStrings: []string{"io.systemd.credential.binary:tmpfiles.extra=" + encode(fragment)},
 		CleanUp:    []string{"rm", "-f", sshdDropIn},
 		Remedy: "the image has to run systemd 252 or newer and an OpenSSH server that reads /etc/ssh/sshd_config.d; " +
-			"for others give --ssh-user and --ssh-key, or --cloud-init",
+			"for others name an account and its key, or use cloud-init",
 	}, nil
 }
 
-// Credentials is CredentialsFor a key made for this one boot, of a machine
-// whose disk is thrown away: where the folder of drop-ins is not read, root's
-// own file of keys may be, and gets the key too if there is none.
-func Credentials() (Way, error) {
-	seed, err := ssh.NewSeed()
-	if err != nil {
-		return Way{}, err
-	}
-	way, err := CredentialsFor(seed)
+// CredentialsOnce is Credentials for a machine whose disk is thrown away: where
+// the folder of drop-ins is not read, root's own file of keys may be, and gets
+// the key too if there is none.
+func CredentialsOnce(seed []byte) (Way, error) {
+	way, err := Credentials(seed)
 	if err != nil {
 		return Way{}, err
 	}

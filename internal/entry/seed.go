@@ -14,8 +14,9 @@ import (
 
 // CloudInit makes a seed disk in dir for cloud-init's NoCloud source: an ISO
 // 9660 volume called cidata with two files, which every cloud image looks for.
-func CloudInit(ctx context.Context, dir string) (Way, error) {
-	signer, line, err := ssh.NewKey()
+// It lets root in by the key that the key's seed stands for.
+func CloudInit(ctx context.Context, dir string, seed []byte) (Way, error) {
+	signer, line, err := ssh.SeedKey(seed)
 	if err != nil {
 		return Way{}, err
 	}
@@ -34,7 +35,12 @@ func CloudInit(ctx context.Context, dir string) (Way, error) {
 		return Way{}, fmt.Errorf("make the seed disk: %w", err)
 	}
 	return Way{
-		How: "a key for this boot, through a cloud-init seed disk", User: "root", Keys: []gossh.Signer{signer}, SeedISO: iso,
-		Remedy: "the image has to run cloud-init with the NoCloud source enabled, and an ssh server that lets root in by key",
+		How: "a key for this boot, through a cloud-init seed disk", User: "root", Keys: []gossh.Signer{signer}, Seed: seed, SeedISO: iso,
+		CleanUp: []string{"sh", "-c", forgetKeys},
+		Remedy:  "the image has to run cloud-init with the NoCloud source enabled, and an ssh server that lets root in by key",
 	}, nil
 }
+
+// forgetKeys takes the lines that cloud-init wrote for us out of root's file of
+// keys, and the file if it holds no other. Our keys carry our name.
+const forgetKeys = `f=/root/.ssh/authorized_keys; [ -e $f ] || exit 0; sed -i '/ imagebuild$/d' $f; [ -s $f ] || rm -f $f`

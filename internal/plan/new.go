@@ -170,6 +170,9 @@ func (b *builder) cell(ctx context.Context, t *template.Template, platform, arch
 // before.
 func (b *builder) tree(ctx context.Context, t *template.Template, platform, arch string) (*Tree, variant, error) {
 	tree := &Tree{Arch: arch, Engine: t.Engine, Disk: t.Disk, Source: Source{Kind: t.Source.Kind, Config: t.Source.Value, Public: b.shown(t.Source)}}
+	if t.Engine == template.VM {
+		tree.Machine = &t.Machine
+	}
 	if t.GuestTools {
 		tree.GuestTools = slices.Sorted(slices.Values(b.o.GuestPackages))
 	}

@@ -61,13 +61,14 @@ type Plan struct {
 
 // Tree is a root filesystem and its disk: the work that several cells share.
 type Tree struct {
-	ID         string          `json:"id"` // lower-case hex; decides every byte of the canonical disk
-	Arch       string          `json:"arch"`
-	Engine     template.Engine `json:"engine"`
-	Disk       template.Disk   `json:"disk"`
-	GuestTools []string        `json:"guest_tools,omitempty"` // packages
-	Source     Source          `json:"source"`
-	Steps      []Step          `json:"steps,omitempty"`
+	ID         string            `json:"id"` // lower-case hex; decides every byte of the canonical disk
+	Arch       string            `json:"arch"`
+	Engine     template.Engine   `json:"engine"`
+	Disk       template.Disk     `json:"disk"`
+	Machine    *template.Machine `json:"machine,omitempty"`     // with engine vm; decides nothing
+	GuestTools []string          `json:"guest_tools,omitempty"` // packages
+	Source     Source            `json:"source"`
+	Steps      []Step            `json:"steps,omitempty"`
 }
 
 // Source is what a tree starts from.

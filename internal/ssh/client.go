@@ -240,15 +240,6 @@ func SeedKey(seed []byte) (ssh.Signer, string, error) {
 	return signer, public.Type() + " " + base64.StdEncoding.EncodeToString(public.Marshal()) + " imagebuild\n", nil
 }
 
-// NewKey makes a key for one machine's life, as SeedKey returns it.
-func NewKey() (ssh.Signer, string, error) {
-	seed, err := NewSeed()
-	if err != nil {
-		return nil, "", err
-	}
-	return SeedKey(seed)
-}
-
 // ParseKey reads a private key file without a passphrase.
 func ParseKey(content []byte) (ssh.Signer, error) {
 	signer, err := ssh.ParsePrivateKey(content)

@@ -31,6 +31,7 @@ type document struct {
 	Source      *yaml.Node `yaml:"source" required:"true" doc:"What the image starts from: exactly one kind."`
 	Engine      Engine     `yaml:"engine" doc:"Where the provisioners run: in the root filesystem, or in a booted machine."`
 	Disk        Disk       `yaml:"disk" doc:"The image's disk."`
+	Machine     Machine    `yaml:"machine" doc:"The machine that the steps run in, with engine: vm."`
 	GuestTools  bool       `yaml:"guest_tools" doc:"Install the guest tools of every hypervisor; each starts only on its own."`
 	Provision   *yaml.Node `yaml:"provision" doc:"What is done to the image, in order."`
 	Test        *yaml.Node `yaml:"test" doc:"What is run in the booted artifact to prove it."`
@@ -42,6 +43,7 @@ func newDocument() document {
 	return document{
 		Version: DefaultVersion, Engine: Chroot, GuestTools: true,
 		Disk:    Disk{Size: 8 * size.GiB, Filesystem: "ext4", Firmware: "bios+uefi"},
+		Machine: Machine{CPUs: 2, Memory: size.GiB},
 		Release: Release{Oversize: Split, Vagrant: VagrantRelease{Catalog: true}},
 	}
 }
@@ -101,11 +103,12 @@ func (f *File) resolve(scope Scope, public bool, faults *fault.List) *Template {
 
 	doc := newDocument()
 	d.structure(f.root, "", reflect.ValueOf(&doc).Elem())
+	d.machine(&doc)
 	names := slices.Collect(maps.Keys(heads))
 	slices.Sort(names)
 	t := &Template{
 		Name: doc.Name, Description: doc.Description, Version: d.look.image["version"].text,
-		Engine: doc.Engine, Disk: doc.Disk, GuestTools: doc.GuestTools, Release: doc.Release,
+		Engine: doc.Engine, Disk: doc.Disk, Machine: doc.Machine, GuestTools: doc.GuestTools, Release: doc.Release,
 		Provision: d.steps(doc.Provision, "provision", names),
 		Test:      d.steps(doc.Test, "test", names),
 		Platforms: d.platforms(doc.Platforms, heads),
@@ -114,6 +117,23 @@ func (f *File) resolve(scope Scope, public bool, faults *fault.List) *Template {
 		t.Source = d.source(doc.Source)
 	}
 	return t
+}
+
+// machine checks what its keys mean to each other.
+func (d *decoder) machine(doc *document) {
+	node := mapValue(d.file.root, "machine")
+	if node == nil {
+		return
+	}
+	m := doc.Machine
+	switch {
+	case doc.Engine != VM:
+		d.add(keyOf(d.file.root, "machine"), "machine", "the steps run in a machine with engine: vm only; add that, or leave this out")
+	case m.Key == "" && m.User != "":
+		d.add(keyOf(node, "user"), "machine.user", "an account without a key: name the file of its private key in machine.key")
+	case m.Key != "" && m.CloudInit:
+		d.add(keyOf(node, "cloud_init"), "machine.cloud_init", "a key of the image's own needs no seed disk; keep one of the two")
+	}
 }
 
 // declare reads the variables section, where no expression can stand.

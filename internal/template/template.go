@@ -30,6 +30,7 @@ type Template struct {
 	Source      Config
 	Engine      Engine
 	Disk        Disk
+	Machine     Machine
 	GuestTools  bool
 	Provision   []Step
 	Test        []Step
@@ -49,6 +50,16 @@ type Disk struct {
 	Size       size.Bytes `yaml:"size" json:"size" doc:"Virtual size. The root filesystem grows to the real disk at first boot."`
 	Filesystem string     `yaml:"filesystem" json:"filesystem" enum:"ext4" doc:"Filesystem of the root partition."`
 	Firmware   string     `yaml:"firmware" json:"firmware" enum:"bios+uefi,bios,uefi" doc:"What the disk can be started by."`
+}
+
+// Machine is what the steps run in, with engine vm. Nothing of it decides a
+// byte of the image.
+type Machine struct {
+	CPUs      int        `yaml:"cpus" json:"cpus" min:"1" max:"64" doc:"Its processors."`
+	Memory    size.Bytes `yaml:"memory" json:"memory" doc:"Its memory; less if the host has not that much."`
+	User      string     `yaml:"user" json:"user,omitempty" pattern:"^([a-z_][a-z0-9_-]{0,31})?$" hint:"the name of an account" doc:"An account of the image's own to enter it by: root, or one with sudo and no password. Without one, root is entered by a key made for this one machine."`
+	Key       string     `yaml:"key" json:"-" doc:"File of the private key that the image accepts for user."`
+	CloudInit bool       `yaml:"cloud_init" json:"cloud_init,omitempty" doc:"Hand the key over on a seed disk for cloud-init, and not to systemd, which has to be version 252 or newer for that."`
 }
 
 // Step is one provisioner, or one test, with the keys that all have.

@@ -4,7 +4,7 @@
 //	result, err := verify.Boot(ctx, verify.Request{Artifact: "golden.box", Dir: cache}, task)
 //
 // The artifact is never written to: the guest's writes go to an overlay that
-// vanishes. How the guest is entered is decided by Access. It refuses to guess
+// vanishes. How the guest is entered is decided by Request.Access. It refuses to guess
 // a password, to boot what is damaged, and to hide a device that stands for
 // another.
 package verify
@@ -42,7 +42,7 @@ type Request struct {
 	Artifact string
 	Hardware target.Hardware // fields that are set override what the artifact describes
 	Accel    vm.Accel
-	Access   Access
+	Access   entry.Access // the zero value takes what suits the artifact
 	Tests    []Test
 	Network  bool   // the guest reaches the world; otherwise only we reach it
 	Dir      string // for the unpacked disk and the overlay
@@ -167,7 +167,7 @@ func (b *boot) configure(ctx context.Context) error {
 	if b.uuid, err = vm.NewUUID(); err != nil {
 		return err
 	}
-	if b.entry, err = b.request.Access.resolve(ctx, b.artifact, b.dir); err != nil {
+	if b.entry, err = way(ctx, b.request.Access, b.artifact, b.dir); err != nil {
 		return err
 	}
 	b.result.Access = b.entry.How

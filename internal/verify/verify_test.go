@@ -11,6 +11,7 @@ import (
 	gossh "golang.org/x/crypto/ssh"
 
 	"github.com/org/imagebuild-action/internal/artifact"
+	"github.com/org/imagebuild-action/internal/entry"
 	"github.com/org/imagebuild-action/internal/fault"
 	"github.com/org/imagebuild-action/internal/image"
 	"github.com/org/imagebuild-action/internal/report"
@@ -106,26 +107,30 @@ func TestNotBootedAtAll(t *testing.T) {
 }
 
 func TestAccess(t *testing.T) {
-	key, _, err := ssh.NewKey()
+	seed, err := ssh.NewSeed()
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, _, err := ssh.SeedKey(seed)
 	if err != nil {
 		t.Fatal(err)
 	}
 	keys := []gossh.Signer{key}
 	for name, test := range map[string]struct {
-		access Access
+		access entry.Access
 		kind   image.Kind
 		user   string
 		oem    int
 		err    bool
 	}{
-		"box":              {Access{}, image.Box, "vagrant", 0, false},
-		"ova":              {Access{}, image.OVA, "root", 2, false},
-		"key":              {Access{Keys: keys}, image.OVA, "root", 0, false},
-		"user and key":     {Access{User: "ops", Keys: keys}, image.Box, "ops", 0, false},
-		"user without key": {Access{User: "ops"}, image.QCOW2, "", 0, true},
+		"box":              {entry.Access{}, image.Box, "vagrant", 0, false},
+		"ova":              {entry.Access{}, image.OVA, "root", 2, false},
+		"key":              {entry.Access{Keys: keys}, image.OVA, "root", 0, false},
+		"user and key":     {entry.Access{User: "ops", Keys: keys}, image.Box, "ops", 0, false},
+		"user without key": {entry.Access{User: "ops"}, image.QCOW2, "", 0, true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			e, err := test.access.resolve(t.Context(), &artifact.Artifact{Kind: test.kind}, t.TempDir())
+			e, err := way(t.Context(), test.access, &artifact.Artifact{Kind: test.kind}, t.TempDir())
 			if (err != nil) != test.err || e.User != test.user || len(e.OEMStrings) != test.oem {
 				t.Errorf("%+v, %v", e, err)
 			}
@@ -133,24 +138,6 @@ func TestAccess(t *testing.T) {
 				t.Errorf("incomplete: %+v", e)
 			}
 		})
-	}
-}
-
-func TestCloudInitSeed(t *testing.T) {
-	e, err := Access{CloudInit: true}.resolve(t.Context(), &artifact.Artifact{}, t.TempDir())
-	if fault.KindOf(err) == fault.Environment && os.Getenv("REQUIRE_TOOLS") != "1" {
-		t.Skip(err)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	seed, err := os.ReadFile(e.SeedISO)
-	if err != nil {
-		t.Fatal(err)
-	}
-	// The volume's name is at 40 of the primary descriptor, sector 16 of ISO 9660.
-	if label := strings.TrimSpace(string(seed[16*2048+40 : 16*2048+72])); label != "cidata" {
-		t.Errorf("label %q", label)
 	}
 }
 

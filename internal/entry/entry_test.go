@@ -1,0 +1,98 @@
+package entry
+
+import (
+	"bytes"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	gossh "golang.org/x/crypto/ssh"
+
+	"github.com/org/imagebuild-action/internal/fault"
+	"github.com/org/imagebuild-action/internal/ssh"
+	"github.com/org/imagebuild-action/internal/testkit"
+)
+
+func TestWay(t *testing.T) {
+	seed := bytes.Repeat([]byte{7}, 32)
+	key, _, err := ssh.SeedKey(seed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, test := range map[string]struct {
+		access Access
+		seed   []byte
+		user   string
+		oem    int
+		err    bool
+	}{
+		"nothing":          {Access{}, nil, "root", 1, false},
+		"again":            {Access{}, seed, "root", 1, false},
+		"key":              {Access{Keys: []gossh.Signer{key}}, nil, "root", 0, false},
+		"user and key":     {Access{User: "ops", Keys: []gossh.Signer{key}}, nil, "ops", 0, false},
+		"user without key": {Access{User: "ops"}, nil, "", 0, true},
+		"bad seed":         {Access{}, seed[1:], "", 0, true},
+	} {
+		way, err := test.access.Way(t.Context(), t.TempDir(), test.seed, Credentials)
+		if (err != nil) != test.err || way.User != test.user || len(way.OEMStrings) != test.oem {
+			t.Errorf("%s: %+v, %v", name, way, err)
+		}
+		if test.seed != nil && err == nil && !bytes.Equal(way.Keys[0].PublicKey().Marshal(), key.PublicKey().Marshal()) {
+			t.Errorf("%s: another key", name)
+		}
+	}
+}
+
+func TestCloudInitSeed(t *testing.T) {
+	way, err := Access{CloudInit: true}.Way(t.Context(), t.TempDir(), nil, Credentials)
+	if fault.KindOf(err) == fault.Environment && os.Getenv("REQUIRE_TOOLS") != "1" {
+		t.Skip(err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	volume, err := os.ReadFile(way.SeedISO)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// The volume's name is at 40 of the primary descriptor, sector 16 of ISO 9660.
+	if label := strings.TrimSpace(string(volume[16*2048+40 : 16*2048+72])); label != "cidata" {
+		t.Errorf("label %q", label)
+	}
+	line := strings.Fields(string(gossh.MarshalAuthorizedKey(way.Keys[0].PublicKey())))[1]
+	if !bytes.Contains(volume, []byte(line)) {
+		t.Error("the key is not in the seed")
+	}
+}
+
+// TestForgetKeys runs what takes our lines away, on a file of its own.
+func TestForgetKeys(t *testing.T) {
+	testkit.Tool(t, "sed")
+	_, ours, err := ssh.SeedKey(bytes.Repeat([]byte{7}, 32))
+	if err != nil {
+		t.Fatal(err)
+	}
+	const theirs = "ssh-ed25519 AAAAtheirs ops@imagebuild.example\n"
+	for name, test := range map[string]struct{ before, after string }{
+		"both":       {theirs + ours, theirs},
+		"ours alone": {ours, ""},
+		"theirs":     {theirs, theirs},
+	} {
+		file := filepath.Join(t.TempDir(), "authorized_keys")
+		if err := os.WriteFile(file, []byte(test.before), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		script := strings.Replace(forgetKeys, "/root/.ssh/authorized_keys", file, 1)
+		for range 2 { // and again, where nothing is left
+			if out, err := exec.Command("sh", "-c", script).CombinedOutput(); err != nil {
+				t.Errorf("%s: %v: %s", name, err, out)
+			}
+		}
+		got, err := os.ReadFile(file)
+		if string(got) != test.after || (err != nil) != (test.after == "") {
+			t.Errorf("%s: %q, %v", name, got, err)
+		}
+	}
+}
