@@ -211,6 +211,9 @@ func (m *machineTree) boot(ctx context.Context, done int) (machine *engine.Machi
 // access reads the key that the template names, if it names one.
 func (b *builder) access(t *builtTree) (entry.Access, error) {
 	m := t.plan.Machine
+	if m == nil {
+		return entry.Access{}, nil
+	}
 	access := entry.Access{User: m.User, CloudInit: m.CloudInit}
 	if m.Key == "" {
 		return access, nil

@@ -177,8 +177,12 @@ func (b *builder) leaveClouds(ctx context.Context, cause error) error {
 
 // verifyCloud boots what will be published.
 func (b *builder) verifyCloud(ctx context.Context, p packedCell, tests []verify.Test, task report.Task) (verify.Result, error) {
+	access, err := b.access(b.treeOf(p.cell))
+	if err != nil {
+		return verify.Result{}, err
+	}
 	result, err := verify.Boot(ctx, verify.Request{
-		Artifact: p.boots.path, Hardware: p.hardware, Accel: b.Accel, Tests: tests, Dir: b.work.Path, FailureDir: b.failureDir(p.boots.name), Secrets: b.Secrets,
+		Artifact: p.boots.path, Hardware: p.hardware, Accel: b.Accel, Access: access, Tests: tests, Dir: b.work.Path, FailureDir: b.failureDir(p.boots.name), Secrets: b.Secrets,
 	}, task)
 	result.Artifact = p.boots.name
 	return result, err

@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/org/imagebuild-action/internal/entry"
 	"github.com/org/imagebuild-action/internal/image"
 	"github.com/org/imagebuild-action/internal/plan"
 	"github.com/org/imagebuild-action/internal/report"
@@ -65,8 +66,12 @@ func (b *builder) verify(ctx context.Context, task report.Task) error {
 					return err
 				}
 				return report.Do(task, artifact.Name, func(task report.Task) (err error) {
+					access, err := b.verifyAccess(p.cell, artifact)
+					if err != nil {
+						return err
+					}
 					*result, err = verify.Boot(ctx, verify.Request{
-						Artifact: filepath.Join(b.artifactDir(), artifact.Path), Hardware: p.hardware, Accel: b.Accel, Tests: tests,
+						Artifact: filepath.Join(b.artifactDir(), artifact.Path), Hardware: p.hardware, Accel: b.Accel, Access: access, Tests: tests,
 						Dir: b.work.Path, FailureDir: b.failureDir(artifact.Name), Secrets: b.Secrets,
 					}, task)
 					return err
@@ -75,6 +80,15 @@ func (b *builder) verify(ctx context.Context, task report.Task) error {
 		}
 	}
 	return group.Wait()
+}
+
+// verifyAccess is the way into the machine that the steps ran in, which is the
+// way into the finished one too, if the template names one. A box has its own.
+func (b *builder) verifyAccess(cell *plan.Cell, artifact image.Artifact) (entry.Access, error) {
+	if artifact.Kind == image.Box {
+		return entry.Access{}, nil
+	}
+	return b.access(b.treeOf(cell))
 }
 
 // guestOverhead is what QEMU takes besides the guest's own memory: under TCG
