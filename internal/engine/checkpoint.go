@@ -3,7 +3,6 @@ package engine
 import (
 	"bufio"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -95,8 +94,6 @@ type limited struct {
 func (l *limited) Write(p []byte) (int, error) {
 	n := min(len(p), l.left)
 	l.left -= n
-	if _, err := l.w.Write(p[:n]); err != nil {
-		return 0, errors.Join(err)
-	}
-	return len(p), nil
+	_, err := l.w.Write(p[:n])
+	return len(p), err
 }
