@@ -169,6 +169,10 @@ func (m *machineTree) checkpoint(ctx context.Context, machine *engine.Machine, n
 	if err := m.keepLayer(ctx, n); err != nil || !m.LiveCheckpoints {
 		return err
 	}
+	return m.keepLive(ctx, machine, n)
+}
+
+func (m *machineTree) keepLive(ctx context.Context, machine *engine.Machine, n int) error {
 	return m.keep(ctx, m.liveKey(n), func(w io.Writer) error { return machine.SaveLive(ctx, w) })
 }
 
@@ -205,7 +209,14 @@ func (m *machineTree) boot(ctx context.Context, done int) (machine *engine.Machi
 		machine, err = engine.Boot(ctx, config, task)
 		return err
 	})
-	return machine, err
+	if err != nil || done == 0 || !m.LiveCheckpoints {
+		return machine, err
+	}
+	// Whoever mends a step mends it more than once, and boots for it once.
+	if err := m.keepLive(ctx, machine, done); err != nil {
+		return nil, errors.Join(err, machine.Close(ctx))
+	}
+	return machine, nil
 }
 
 // access reads the key that the template names, if it names one.
