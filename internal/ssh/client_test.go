@@ -21,9 +21,13 @@ import (
 	"github.com/org/imagebuild-action/internal/testkit"
 )
 
-func key(t *testing.T) (ssh.Signer, string) {
+func key(t testing.TB) (ssh.Signer, string) {
 	t.Helper()
-	signer, line, err := NewKey()
+	seed, err := NewSeed()
+	if err != nil {
+		t.Fatal(err)
+	}
+	signer, line, err := SeedKey(seed)
 	if err != nil {
 		t.Fatal(err)
 	}

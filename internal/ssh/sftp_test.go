@@ -292,10 +292,7 @@ func TestTransferEndsWithItsContext(t *testing.T) {
 
 // FuzzSFTP answers with whatever it likes: nothing may panic or hang.
 func FuzzSFTP(f *testing.F) {
-	signer, _, err := NewKey()
-	if err != nil {
-		f.Fatal(err)
-	}
+	signer, _ := key(f)
 	var answers []byte
 	s := testkit.NewSSHServer(f, testkit.SSHOptions{Authorized: signer.PublicKey(), Subsystems: map[string]func(ssh.Channel){
 		"sftp": func(channel ssh.Channel) {

@@ -1,6 +1,7 @@
 package vm
 
 import (
+	"errors"
 	"net"
 	"os"
 	"path/filepath"
@@ -40,7 +41,9 @@ func TestCycles(t *testing.T) {
 		switch i % 4 {
 		case 0: // at once
 		case 1: // by itself
-			ended(t, m)
+			if err := ended(t, m); !errors.Is(err, ErrPoweredOff) {
+				t.Errorf("cycle %d: %v", i, err)
+			}
 		case 2: // in its first breath
 			select {
 			case <-said:
@@ -48,7 +51,9 @@ func TestCycles(t *testing.T) {
 			}
 		case 3: // killed from outside
 			m.process.Kill()
-			ended(t, m)
+			if err := ended(t, m); err == nil {
+				t.Errorf("cycle %d: it ended without a reason", i)
+			}
 		}
 		if err := m.Close(t.Context()); err != nil {
 			t.Error(err)
