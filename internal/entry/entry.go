@@ -48,7 +48,7 @@ func Vagrant() (Way, error) {
 	keys, err := ssh.VagrantKeys()
 	return Way{
 		How: "Vagrant's public key", User: ssh.VagrantUser, Keys: keys,
-		Remedy: "a Vagrant box needs the user vagrant with Vagrant's public insecure key and password-less sudo; if it has another, give it and its key",
+		Remedy: "a Vagrant box needs the user vagrant with Vagrant's public insecure key and password-less sudo; if it has another, give --ssh-user and --ssh-key",
 	}, err
 }
 
@@ -96,7 +96,7 @@ func Credentials(seed []byte) (Way, error) {
 		OEMStrings: []string{"io.systemd.credential.binary:tmpfiles.extra=" + encode(fragment)},
 		CleanUp:    []string{"rm", "-f", sshdDropIn},
 		Remedy: "the image has to run systemd 252 or newer and an OpenSSH server that reads /etc/ssh/sshd_config.d; " +
-			"for others name an account and its key, or use cloud-init",
+			"for others give --ssh-user and --ssh-key, or --cloud-init; in a template, machine.user and machine.key, or machine.cloud_init",
 	}, nil
 }
 
