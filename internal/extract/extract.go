@@ -29,7 +29,7 @@ import (
 )
 
 // remedy is what to do about a disk that cannot be taken apart.
-const remedy = "use an image whose root is a plain ext4 partition, or keep the disk as it is with engine: vm and canonical: false"
+const remedy = "use an image whose root is a plain ext4 partition"
 
 // maxFstabBytes bounds the table that is read into memory.
 const maxFstabBytes = 1 << 20

@@ -32,7 +32,7 @@ import (
 // Config is what stands under source.image.
 type Config struct {
 	fetch.Config
-	Canonical bool `yaml:"canonical" doc:"Take the files off the disk and make a new, reproducible one of them. The other way, keeping the disk as it is, needs engine: vm."`
+	Canonical bool `yaml:"canonical" doc:"Take the files off the disk and make a new, reproducible one of them. False, which keeps the disk as it is, is not available yet."`
 }
 
 // New returns a configuration with its defaults.

@@ -45,7 +45,7 @@ type Config struct {
 	CPUs       int           `yaml:"cpus" min:"1" max:"64" doc:"Its processors."`
 	Timeout    time.Duration `yaml:"timeout" digest:"-" doc:"The longest that the installation may take."`
 	Silence    time.Duration `yaml:"silence" digest:"-" doc:"How long the installer may be without any sign of life: text, a change of the screen, a busy disk."`
-	Canonical  bool          `yaml:"canonical" doc:"Take the files off the installed disk and make a new, reproducible one of them. The other way, keeping the disk as it was installed, needs engine: vm."`
+	Canonical  bool          `yaml:"canonical" doc:"Take the files off the installed disk and make a new, reproducible one of them. False, which keeps the disk as it was installed, is not available yet."`
 }
 
 // Unattended names the file with the answers, by its kind.
