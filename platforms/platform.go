@@ -23,7 +23,7 @@ import (
 )
 
 // Platform is one target of a build. What it can do besides are its roles:
-// Packer, Publisher.
+// Packer, Publisher, Launcher.
 type Platform interface {
 	// String is the platform's name in the template.
 	fmt.Stringer
@@ -58,6 +58,22 @@ type Publisher interface {
 	Policy() ([]byte, error)
 	// Regions are the places that it publishes to.
 	Regions() []string
+}
+
+// Launcher is a Publisher whose images can also be made where they are: of an
+// image that is there already, by a machine there in which the steps run.
+type Launcher interface {
+	Publisher
+	// Origin looks for the image that t.Source names, as it is now.
+	Origin(ctx context.Context, t target.Launch) (target.Origin, error)
+	// CheckLaunch finds out, without making anything, whether Launch can work.
+	CheckLaunch(ctx context.Context, t target.Launch) error
+	// Launch makes the images, or finds that they are there. What it makes it
+	// registers and notes as Publish does; the machines are gone when it returns
+	// without an error.
+	Launch(ctx context.Context, t target.Launch, task report.Task) (target.Published, error)
+	// LaunchPolicy renders the least rights that Launch takes.
+	LaunchPolicy(source any) ([]byte, error)
 }
 
 // entry is a kind of platform.

@@ -64,6 +64,7 @@ type Limits struct {
 	MaxPoll  time.Duration // 15 s
 	Appear   time.Duration // until what was made exists; 5 min
 	Settle   time.Duration // until a snapshot or an image is ready; 60 min
+	Boot     time.Duration // until an instance runs, can be entered, has stopped, or is gone: of each 10 min
 	Stall    time.Duration // without one successful put before an upload ends; 5 min
 }
 
@@ -76,6 +77,7 @@ func (l Limits) orDefaults() Limits {
 	l.MaxPoll = cmp.Or(l.MaxPoll, 15*time.Second)
 	l.Appear = cmp.Or(l.Appear, 5*time.Minute)
 	l.Settle = cmp.Or(l.Settle, time.Hour)
+	l.Boot = cmp.Or(l.Boot, 10*time.Minute)
 	l.Stall = cmp.Or(l.Stall, 5*time.Minute)
 	return l
 }

@@ -4,16 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 
+	"github.com/org/imagebuild-action/internal/entry"
 	"github.com/org/imagebuild-action/internal/fault"
 	"github.com/org/imagebuild-action/internal/guest"
+	"github.com/org/imagebuild-action/internal/ssh"
 	"github.com/org/imagebuild-action/internal/vm"
 )
-
-// askGrace bounds a command whose answer may never come, because it ends the
-// machine that should answer.
-const askGrace = 10 * time.Second
 
 // Reboot implements guest.Rebooter.
 func (m *Machine) Reboot(ctx context.Context) error {
@@ -24,34 +21,24 @@ func (m *Machine) Reboot(ctx context.Context) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, m.config.BootTimeout,
 		fmt.Errorf("the guest did not come up again within %s", m.config.BootTimeout))
 	defer cancel()
-	m.ask(ctx, "systemctl reboot --no-block || reboot")
+	entry.AskReboot(ctx, m.client)
 	_ = m.client.Close()
 	if m.direct {
 		if err := m.fromDisk(ctx); err != nil {
 			return fmt.Errorf("restart the guest: %w", err)
 		}
 	}
-	for {
-		// Until it goes down, the old system lets us in, or throws us out.
-		last := m.enter(ctx, m.config.BootTimeout)
-		if last == nil {
-			var id string
-			if id, last = m.bootID(ctx); last == nil && id != old {
-				return nil
-			}
-			_ = m.client.Close()
-		}
-		timer := time.NewTimer(time.Second)
-		select {
-		case <-timer.C:
-		case <-m.machine.Done():
-			timer.Stop()
-			return m.explain(ctx, fmt.Errorf("restart the guest: %w", m.machine.Err()))
-		case <-ctx.Done():
-			timer.Stop()
-			return m.explain(ctx, fmt.Errorf("restart the guest: %w", errors.Join(context.Cause(ctx), last)))
-		}
+	_, err = entry.Again(ctx, old, m.machine.Done(), func(ctx context.Context) (*ssh.Client, error) {
+		err := m.enter(ctx, m.config.BootTimeout)
+		return m.client, err
+	})
+	if err == nil {
+		return nil
 	}
+	if ended := m.machine.Err(); ended != nil && !errors.Is(err, ended) {
+		err = fmt.Errorf("restart the guest: %w", ended)
+	}
+	return m.explain(ctx, err)
 }
 
 // fromDisk waits for the end of a machine whose kernel was started directly,
@@ -79,13 +66,6 @@ func (m *Machine) bootID(ctx context.Context) (id string, err error) {
 	return id, err
 }
 
-// ask runs a shell command without caring for its answer.
-func (m *Machine) ask(ctx context.Context, command string) {
-	ctx, cancel := context.WithTimeout(ctx, askGrace)
-	defer cancel()
-	_, _ = m.client.Output(ctx, "sh", "-c", command)
-}
-
 // Shutdown takes away what let us in, ends the guest as its administrator
 // would, so that its services write what they have, and waits for the end of
 // the machine. The chain's last layer is whole then.
@@ -95,7 +75,7 @@ func (m *Machine) Shutdown(ctx context.Context) error {
 			return fmt.Errorf("take away what let us in: %w", err)
 		}
 	}
-	m.ask(ctx, "systemctl poweroff --no-block || poweroff")
+	entry.AskPoweroff(ctx, m.client)
 	if err := m.machine.Shutdown(ctx, m.config.ShutdownTimeout); err != nil {
 		return m.explain(ctx, err)
 	}

@@ -7,15 +7,18 @@ import (
 	"strings"
 	"time"
 
+	gossh "golang.org/x/crypto/ssh"
+
 	"github.com/org/imagebuild-action/internal/fault"
 	"github.com/org/imagebuild-action/internal/ssh"
 )
 
 // Door is where the guest is waited for.
 type Door struct {
-	Addr    string        // of its ssh server, as we reach it: host:port
-	UUID    string        // that the machine was given
-	Timeout time.Duration // until a command has run in it
+	Addr    string          // of its ssh server, as we reach it: host:port
+	UUID    string          // that the machine was given; empty where HostKey tells who it is
+	HostKey gossh.PublicKey // that the machine was given; nil where UUID tells who it is
+	Timeout time.Duration   // until a command has run in it
 }
 
 // Seen is what the guest told when it was entered.
@@ -32,9 +35,9 @@ func (w Way) Enter(ctx context.Context, door Door) (*ssh.Client, Seen, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, door.Timeout,
 		fmt.Errorf("the guest could not be entered within %s; %s", door.Timeout, w.Remedy))
 	defer cancel()
-	client, err := ssh.Dial(ctx, ssh.Config{Addr: door.Addr, User: w.User, Signers: w.Keys})
+	client, err := ssh.Dial(ctx, ssh.Config{Addr: door.Addr, User: w.User, Signers: w.Keys, HostKey: door.HostKey})
 	if err != nil {
-		if errors.Is(err, ssh.ErrAuth) {
+		if errors.Is(err, ssh.ErrAuth) || errors.Is(err, ssh.ErrHostKey) {
 			err = fmt.Errorf("%w; %s", err, w.Remedy)
 		}
 		return nil, Seen{}, fault.Wrap(fault.Guest, err)
@@ -47,15 +50,25 @@ func (w Way) Enter(ctx context.Context, door Door) (*ssh.Client, Seen, error) {
 	return client, seen, nil
 }
 
-// identify compares the guest's idea of its machine with ours.
+// identify compares the guest's idea of its machine with ours, unless its host
+// key has told already.
 func (w Way) identify(ctx context.Context, client *ssh.Client, want string) (seen Seen, err error) {
-	uuid, err := client.Output(ctx, "cat", "/sys/class/dmi/id/product_uuid")
-	if err != nil {
-		return seen, fmt.Errorf("first command in the guest: %w; %s", err, w.Remedy)
-	}
-	if !strings.EqualFold(uuid, want) {
-		return seen, fault.Errorf(fault.Guest, "this is not the machine that was started: its UUID is %q, not %s", uuid, want)
+	if want != "" {
+		uuid, err := client.Output(ctx, "cat", "/sys/class/dmi/id/product_uuid")
+		if err != nil {
+			return seen, w.first(err)
+		}
+		if !strings.EqualFold(uuid, want) {
+			return seen, fault.Errorf(fault.Guest, "this is not the machine that was started: its UUID is %q, not %s", uuid, want)
+		}
 	}
 	seen.Kernel, err = client.Output(ctx, "uname", "-r")
+	if err != nil && want == "" {
+		err = w.first(err)
+	}
 	return seen, err
+}
+
+func (w Way) first(err error) error {
+	return fmt.Errorf("first command in the guest: %w; %s", err, w.Remedy)
 }

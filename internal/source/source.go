@@ -18,6 +18,7 @@ import (
 	"github.com/org/imagebuild-action/internal/fault"
 	"github.com/org/imagebuild-action/internal/report"
 	"github.com/org/imagebuild-action/internal/size"
+	"github.com/org/imagebuild-action/internal/source/ami"
 	"github.com/org/imagebuild-action/internal/source/bootstrap"
 	diskimage "github.com/org/imagebuild-action/internal/source/image"
 	"github.com/org/imagebuild-action/internal/source/iso"
@@ -102,6 +103,10 @@ func list() []kind {
 				})
 			},
 		},
+		{
+			template.Kind{Name: ami.Name, Doc: ami.Doc, New: func() any { return ami.New() }, Platforms: []string{ami.Platform}},
+			func(c any, _ Request) Source { return ami.Open(c.(*ami.Config)) }, //nolint:forcetypeassert // as above
+		},
 	}
 }
 
@@ -129,4 +134,5 @@ var (
 	_ TreeSource = (*bootstrap.Bootstrap)(nil)
 	_ DiskSource = (*diskimage.Image)(nil)
 	_ DiskSource = (*iso.Source)(nil)
+	_ Source     = (*ami.Source)(nil)
 )

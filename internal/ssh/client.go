@@ -104,8 +104,8 @@ func Dial(ctx context.Context, config Config) (*Client, error) {
 				return nil, fault.Errorf(fault.Guest, "ssh %s@%s: %w: %w", config.User, config.Addr, ErrAuth, err)
 			}
 		}
-		if errors.Is(err, errHostKey) {
-			return nil, fault.Wrap(fault.Guest, err)
+		if errors.Is(err, ErrHostKey) {
+			return nil, fault.Wrap(fault.Guest, fmt.Errorf("ssh %s@%s: %w", config.User, config.Addr, err))
 		}
 		timer := time.NewTimer(backoff)
 		select {
@@ -130,7 +130,8 @@ func waitError(ctx context.Context, config Config, last error) error {
 	return fmt.Errorf("ssh %s@%s: %w (last attempt: %w)", config.User, config.Addr, cause, last)
 }
 
-var errHostKey = errors.New("the host key is not the expected one")
+// ErrHostKey is a server that is another one than Config.HostKey says.
+var ErrHostKey = errors.New("the host key is not the expected one")
 
 // attempt waits until a server speaks and shakes hands with it. last receives
 // why it has been waiting.
@@ -152,7 +153,7 @@ func attempt(ctx context.Context, config Config, last *error) (*Client, error) {
 		ClientVersion: "SSH-2.0-imagebuild",
 		HostKeyCallback: func(_ string, _ net.Addr, key ssh.PublicKey) error {
 			if config.HostKey != nil && subtle.ConstantTimeCompare(config.HostKey.Marshal(), key.Marshal()) != 1 {
-				return errHostKey
+				return ErrHostKey
 			}
 			c.hostKey = key
 			return nil

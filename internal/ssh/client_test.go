@@ -249,7 +249,7 @@ func TestRefusedAndOtherHostKey(t *testing.T) {
 	other, _ := key(t)
 	s := newServer(t, mine)
 	_, err := Dial(t.Context(), Config{Addr: s.Addr, User: "root", Signers: []ssh.Signer{mine}, HostKey: other.PublicKey()})
-	if !errors.Is(err, errHostKey) || fault.KindOf(err) != fault.Guest {
+	if !errors.Is(err, ErrHostKey) || fault.KindOf(err) != fault.Guest {
 		t.Errorf("wrong host key: %v", err)
 	}
 	c, err := Dial(t.Context(), Config{Addr: s.Addr, User: "root", Signers: []ssh.Signer{mine}, HostKey: s.HostKey})

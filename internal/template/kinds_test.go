@@ -30,6 +30,10 @@ func (b *testBootstrap) Files() []FileRef {
 	return refs
 }
 
+type testRemote struct {
+	ID string `yaml:"id" required:"true" doc:"Which."`
+}
+
 type testShell struct {
 	Script string   `yaml:"script" doc:"Script file."`
 	Inline string   `yaml:"inline" doc:"Script text."`
@@ -76,7 +80,10 @@ func newMachine() any { return &testMachine{CPUs: 2, Memory: 2 * size.GiB, Ova: 
 
 func testRegistry() Registry {
 	return Registry{
-		Sources: []Kind{{Name: "bootstrap", Doc: "From packages.", New: func() any { return &testBootstrap{Distribution: "debian"} }}},
+		Sources: []Kind{
+			{Name: "bootstrap", Doc: "From packages.", New: func() any { return &testBootstrap{Distribution: "debian"} }},
+			{Name: "remote", Doc: "From where the platform is.", New: func() any { return &testRemote{} }, Platforms: []string{"vmware"}},
+		},
 		Steps: []Kind{
 			{Name: "shell", Doc: "Runs a script.", New: func() any { return &testShell{} }, Test: true},
 			{Name: "file", Doc: "Puts a file.", New: func() any { return &testFile{} }},

@@ -39,6 +39,9 @@ type Kind struct {
 	Doc  string     // one sentence
 	New  func() any // a pointer to a new configuration holding its defaults
 	Test bool       // a step that may stand under test as well as under provision
+	// Platforms are the types of platform that a source is for alone, because it
+	// is there where they are: no disk is made here, and no steps run here.
+	Platforms []string
 }
 
 // Registry is everything that a template can name.

@@ -115,6 +115,7 @@ func (f *File) resolve(scope Scope, public bool, faults *fault.List) *Template {
 	}
 	if doc.Source != nil {
 		t.Source = d.source(doc.Source)
+		d.elsewhere(t)
 	}
 	return t
 }

@@ -3,7 +3,6 @@ package verify
 import (
 	"context"
 	"errors"
-	"time"
 
 	"github.com/org/imagebuild-action/internal/entry"
 	"github.com/org/imagebuild-action/internal/ssh"
@@ -30,10 +29,7 @@ func (b *boot) enter(ctx context.Context, machine *vm.Machine) (*ssh.Client, err
 // shutdown asks the guest to switch itself off, by its own command and by the
 // power button: an image without logind knows only the first.
 func (b *boot) shutdown(ctx context.Context, machine *vm.Machine, client *ssh.Client) error {
-	asked, cancel := context.WithTimeout(ctx, 10*time.Second)
-	defer cancel()
-	// The connection may end before the answer comes.
-	_, _ = client.Output(asked, "sh", "-c", "systemctl poweroff --no-block || poweroff")
+	entry.AskPoweroff(ctx, client)
 	if err := machine.Shutdown(ctx, b.request.ShutdownTimeout); err != nil {
 		return err
 	}

@@ -214,29 +214,29 @@ func (b *boot) run(ctx context.Context) (err error) {
 		return err
 	}
 	defer client.Close() //nolint:errcheck // the machine is switched off
-	if err := b.test(alive, client); err != nil {
+	if b.result.Tests, err = RunTests(alive, client, b.request.Tests, b.task); err != nil {
 		return err
 	}
 	return b.shutdown(ctx, machine, client)
 }
 
-// test runs the tests in order, all of them: one boot should tell everything.
-func (b *boot) test(ctx context.Context, g guest.Guest) error {
+// RunTests runs tests in order, all of them: one boot should tell everything.
+func RunTests(ctx context.Context, g guest.Guest, tests []Test, task report.Task) (results []TestResult, err error) {
 	var failed []error
-	for _, each := range b.request.Tests {
+	for _, each := range tests {
 		started := time.Now()
-		err := report.Do(b.task, "test: "+each.Name, func(task report.Task) error { return each.Run(ctx, g, task) })
+		err := report.Do(task, "test: "+each.Name, func(task report.Task) error { return each.Run(ctx, g, task) })
 		r := TestResult{Name: each.Name, Seconds: time.Since(started).Seconds()}
 		if err != nil {
 			r.Error = err.Error()
 			failed = append(failed, err)
 		}
-		b.result.Tests = append(b.result.Tests, r)
+		results = append(results, r)
 		if ctx.Err() != nil {
-			return errors.Join(append(failed, context.Cause(ctx))...)
+			return results, errors.Join(append(failed, context.Cause(ctx))...)
 		}
 	}
-	return fault.Wrap(fault.Guest, errors.Join(failed...))
+	return results, fault.Wrap(fault.Guest, errors.Join(failed...))
 }
 
 // override replaces what the caller knows better.

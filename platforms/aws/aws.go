@@ -40,6 +40,9 @@ type Platform struct {
 
 	// Limits bound what is waited for; zero values mean the defaults.
 	Limits amazon.Limits
+	// AddressURL says which address this machine has on the internet; empty
+	// means AWS's own.
+	AddressURL string
 }
 
 // New returns the platform called name.

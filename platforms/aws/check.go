@@ -44,13 +44,27 @@ func (p *Platform) CheckPublish(ctx context.Context, t target.Publication) error
 		return fmt.Errorf("%s: %w", p.name, err)
 	}
 	w := &work{Platform: p, cloud: cloud, t: t}
+	if err := w.checkRights(ctx, p.config.rights()); err != nil {
+		return fmt.Errorf("%s: %w", p.name, err)
+	}
+	for _, region := range p.config.regions() {
+		if err := w.settings(ctx, region); err != nil {
+			return fmt.Errorf("%s: %w", p.name, err)
+		}
+	}
+	return nil
+}
+
+// checkRights asks for rights, each where it is needed, and names all that are
+// missing.
+func (w *work) checkRights(ctx context.Context, rights []right) error {
 	var mu sync.Mutex
 	var errs []error
 	group := errgroup.Group{}
 	group.SetLimit(8)
-	for _, region := range p.config.regions() {
-		for _, r := range p.config.rights() {
-			if region == p.config.Region && !r.home || region != p.config.Region && !r.copies {
+	for _, region := range w.config.regions() {
+		for _, r := range rights {
+			if region == w.config.Region && !r.home || region != w.config.Region && !r.copies {
 				continue
 			}
 			group.Go(func() error {
@@ -66,15 +80,7 @@ func (p *Platform) CheckPublish(ctx context.Context, t target.Publication) error
 	if err := group.Wait(); err != nil {
 		return err
 	}
-	if len(errs) > 0 {
-		return fmt.Errorf("%s: %w", p.name, errors.Join(sorted(errs)...))
-	}
-	for _, region := range p.config.regions() {
-		if err := w.settings(ctx, region); err != nil {
-			return fmt.Errorf("%s: %w", p.name, err)
-		}
-	}
-	return nil
+	return errors.Join(sorted(errs)...)
 }
 
 // sorted makes a report that does not depend on who was first, and says what
@@ -97,6 +103,10 @@ func (p *Platform) fits(t target.Publication) error {
 	case c.VolumeSize != 0 && int64(c.VolumeSize) < t.DiskBytes:
 		return fault.Errorf(fault.Input, "platforms.%s.volume_size: %s is smaller than the disk; leave it out or make it larger", p.name, c.VolumeSize)
 	}
+	return p.fitsName(t)
+}
+
+func (p *Platform) fitsName(t target.Publication) error {
 	if name := p.imageName(t); len(name) > 128 {
 		return fault.Errorf(fault.Input, "platforms.%s: the AMI's name %q has %d characters, and EC2 takes 128; set ami_name", p.name, name, len(name))
 	}
@@ -180,7 +190,7 @@ func (w *work) ask(ctx context.Context, region, action string) (err error) {
 	case "ssm:DeleteParameter":
 		return nil // there is no way to ask for it
 	default:
-		return fault.Errorf(fault.Bug, "nobody knows how to ask for %s", action)
+		return w.askInstance(ctx, region, action)
 	}
 	return err
 }

@@ -51,8 +51,8 @@ func (p *Platform) CheckGuest(ctx context.Context, t image.Tree, lacks map[strin
 	return errors.Join(errs...)
 }
 
-// guest is what a look into the tree tells.
-type guest struct {
+// contents are what a look into the tree tells.
+type contents struct {
 	grub, fstab string
 	cloudInit   bool
 	sources     string // the last datasource_list, as written
@@ -60,8 +60,8 @@ type guest struct {
 
 var sourceList = regexp.MustCompile(`(?m)^\s*datasource_list\s*:\s*(\[[^\]]*\])`) //nolint:gochecknoglobals // a constant
 
-func lookInto(ctx context.Context, t image.Tree) (guest, error) {
-	var g guest
+func lookInto(ctx context.Context, t image.Tree) (contents, error) {
+	var g contents
 	err := t.Walk(ctx, func(e *image.Entry, content io.Reader) error {
 		isCloud := e.Path == "etc/cloud/cloud.cfg" || path.Dir(e.Path) == "etc/cloud/cloud.cfg.d" && path.Ext(e.Path) == ".cfg"
 		switch {
@@ -90,7 +90,7 @@ func lookInto(ctx context.Context, t image.Tree) (guest, error) {
 }
 
 // faults are what no instance could live with.
-func (g guest) faults() []string {
+func (g contents) faults() []string {
 	var all []string
 	for line := range strings.Lines(g.grub) {
 		line = strings.TrimSpace(line)
@@ -112,7 +112,7 @@ func (g guest) faults() []string {
 }
 
 // notes are what its owner should know.
-func (g guest) notes(task report.Task) {
+func (g contents) notes(task report.Task) {
 	if !strings.Contains(g.grub, "console=ttyS0") {
 		task.Warn("the kernel is not told of a serial console (console=ttyS0,115200), so EC2's system log and serial console will show nothing")
 	}

@@ -29,6 +29,8 @@ const (
 	tagPlan   = tagPrefix + "plan"  // digest of the whole plan
 	tagCell   = tagPrefix + "cell"  // digest of what decides the bytes and the registration
 	tagDisk   = tagPrefix + "disk"  // checksum of the disk's blocks
+	tagFrom   = tagPrefix + "source" // the AMI that it was made of, if it was
+	tagBegan  = tagPrefix + "began" // when, of what exists only while an image is made
 	tagState  = tagPrefix + "state" // done, when everything is
 	stateDone = "done"
 	// stateUndone is of what was done in a build that failed after all.
@@ -40,6 +42,9 @@ const (
 	kindSnapshot  = "snapshot"
 	kindImage     = "image"
 	kindParameter = "parameter"
+	kindInstance  = "instance"
+	kindGroup     = "security-group"
+	kindKey       = "key-pair"
 )
 
 // maxRegions are copied to at once.
@@ -56,7 +61,8 @@ type work struct {
 	cloud *amazon.Cloud
 	t     target.Publication
 	task  report.Task
-	sum   ebsdirect.Sum
+	sum   ebsdirect.Sum // of the disk that is written; zero where an instance is the source
+	from  string        // the AMI that the image is made of; empty where a disk is
 
 	mu    sync.Mutex
 	made  []journal.Entry   // by this run, oldest first
@@ -84,7 +90,11 @@ func (p *Platform) Publish(ctx context.Context, t target.Publication, task repor
 	}
 	w := &work{Platform: p, cloud: cloud, t: t, task: task}
 	t.Undo("what run "+t.Run+" made in AWS", w.takeBack)
-	images, err := w.images(ctx)
+	home, err := w.home(ctx)
+	if err != nil {
+		return target.Published{}, err
+	}
+	images, err := w.copies(ctx, home)
 	if err != nil {
 		return target.Published{}, err
 	}
@@ -94,12 +104,8 @@ func (p *Platform) Publish(ctx context.Context, t target.Publication, task repor
 	return w.published(images)
 }
 
-// images makes the AMI where the template says, and copies of it.
-func (w *work) images(ctx context.Context) ([]*ami, error) {
-	home, err := w.home(ctx)
-	if err != nil {
-		return nil, err
-	}
+// copies makes copies of the AMI where the template says, or finds them.
+func (w *work) copies(ctx context.Context, home *ami) ([]*ami, error) {
 	images := make([]*ami, len(w.config.regions()))
 	images[0] = home
 	group, ctx := errgroup.WithContext(ctx)
@@ -171,6 +177,9 @@ func (w *work) tags() map[string]string {
 	tags[tagRun], tags[tagPlan], tags[tagCell] = w.t.Run, w.t.PlanDigest, w.t.CellDigest
 	if w.sum.Checksum != "" {
 		tags[tagDisk] = w.sum.Checksum
+	}
+	if w.from != "" {
+		tags[tagFrom] = w.from
 	}
 	return tags
 }

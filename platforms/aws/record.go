@@ -18,7 +18,8 @@ type Record struct {
 	AMIName  string        `json:"ami_name"`
 	Plan     string        `json:"plan_digest"`
 	Cell     string        `json:"cell_digest"`
-	Disk     string        `json:"disk_checksum"` // base64 of the SHA-256 over the SHA-256 of all 512 KiB blocks that are not zero
+	Source   string        `json:"source_ami,omitempty"` // that an instance was launched of
+	Disk     string        `json:"disk_checksum,omitempty"` // base64 of the SHA-256 over the SHA-256 of all 512 KiB blocks that are not zero
 	Account  string        `json:"account"`
 	Images   []RecordImage `json:"images"`
 }
@@ -34,7 +35,7 @@ type RecordImage struct {
 func (w *work) published(images []*ami) (target.Published, error) {
 	r := Record{
 		Name: w.t.Name, Version: w.t.Version, Platform: w.t.Platform, Arch: w.t.Arch, AMIName: w.imageName(w.t),
-		Plan: w.t.PlanDigest, Cell: w.t.CellDigest, Disk: w.sum.Checksum, Account: w.cloud.Account,
+		Plan: w.t.PlanDigest, Cell: w.t.CellDigest, Source: w.from, Disk: w.sum.Checksum, Account: w.cloud.Account,
 	}
 	out := target.Published{RecordName: fmt.Sprintf("ami-%s-%s.json", w.t.Platform, w.t.Arch)}
 	for _, each := range images {
