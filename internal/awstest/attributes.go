@@ -15,9 +15,9 @@ var accountPattern = regexp.MustCompile(`^\d{12}$`)
 var kinds = map[string]string{"UserId": "userId", "Group": "group", "OrganizationArn": "organizationArn", "OrganizationalUnitArn": "organizationalUnitArn"}
 
 func (s *Server) modifyImage(c *call) (object, *failure) {
-	found := c.region.image(text(c.in["ImageId"]))
-	if found == nil {
-		return nil, noImage(text(c.in["ImageId"]))
+	found, refused := c.region.ownImage(text(c.in["ImageId"]))
+	if refused != nil {
+		return nil, refused
 	}
 	permission := part(c.in["LaunchPermission"])
 	if permission == nil {
@@ -51,9 +51,9 @@ func (s *Server) modifyImage(c *call) (object, *failure) {
 }
 
 func (s *Server) describeAttribute(c *call) (object, *failure) {
-	found := c.region.image(text(c.in["ImageId"]))
-	if found == nil {
-		return nil, noImage(text(c.in["ImageId"]))
+	found, refused := c.region.ownImage(text(c.in["ImageId"]))
+	if refused != nil {
+		return nil, refused
 	}
 	if text(c.in["Attribute"]) != "launchPermission" {
 		return badRequest("InvalidRequest", "only launch permissions are described here")
@@ -71,13 +71,13 @@ func (s *Server) describeAttribute(c *call) (object, *failure) {
 }
 
 func (s *Server) deprecate(c *call) (object, *failure) {
-	found := c.region.image(text(c.in["ImageId"]))
+	found, refused := c.region.ownImage(text(c.in["ImageId"]))
+	if refused != nil {
+		return nil, refused
+	}
 	at, _ := c.in["DeprecateAt"].(time.Time)
 	limit := 10
-	switch {
-	case found == nil:
-		return nil, noImage(text(c.in["ImageId"]))
-	case found.shared["group all"] != "":
+	if found.shared["group all"] != "" {
 		limit = 2
 	}
 	if now := s.opts.Now(); at.Before(now) || at.After(now.AddDate(limit, 0, 0)) {
@@ -88,9 +88,9 @@ func (s *Server) deprecate(c *call) (object, *failure) {
 }
 
 func (s *Server) protect(c *call) (object, *failure) {
-	found := c.region.image(text(c.in["ImageId"]))
-	if found == nil {
-		return nil, noImage(text(c.in["ImageId"]))
+	found, refused := c.region.ownImage(text(c.in["ImageId"]))
+	if refused != nil {
+		return nil, refused
 	}
 	found.protected = "enabled-without-cooldown"
 	if truth(c.in["WithCooldown"]) {
@@ -100,9 +100,9 @@ func (s *Server) protect(c *call) (object, *failure) {
 }
 
 func (s *Server) unprotect(c *call) (object, *failure) {
-	found := c.region.image(text(c.in["ImageId"]))
-	if found == nil {
-		return nil, noImage(text(c.in["ImageId"]))
+	found, refused := c.region.ownImage(text(c.in["ImageId"]))
+	if refused != nil {
+		return nil, refused
 	}
 	if found.protected == "enabled-without-cooldown" {
 		found.protected = ""

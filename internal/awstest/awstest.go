@@ -1,5 +1,5 @@
-// Package awstest is an AWS that runs on loopback for tests: EC2's images and
-// snapshots, EBS direct, SSM's parameters and STS, in as many regions as a test
+// Package awstest is an AWS that runs on loopback for tests: EC2's images,
+// snapshots and instances, EBS direct, SSM's parameters and STS, in as many regions as a test
 // wants, with the habits of the real one that break naive clients. What was
 // just made does not exist yet; a digest that does not fit is refused; calls
 // are throttled, answered with 500 or not at all; a name is taken, a right
@@ -13,13 +13,18 @@
 // Every request and every answer goes through AWS's published service models
 // (package model), and every signature is computed again. What the models do
 // not have is refused and fails the test. The server refuses every operation that
-// is not served, buckets and instances among them.
+// is not served, buckets among them.
+//
+// Instances exist in name only, unless Options have a Hypervisor: then each has
+// a disk made of its AMI's snapshot, which CreateImage reads. They are never
+// started again, have one disk and one network card, and are no spot instances.
 //
 // Only tests use it. It does not import package testing, so that a program can
 // serve it to others.
 package awstest
 
 import (
+	"context"
 	"net/http/httptest"
 	"slices"
 	"strings"
@@ -73,6 +78,14 @@ type Options struct {
 	// RoleARN is the role that a web identity may assume, from TokenURL's
 	// tokens.
 	RoleARN string
+	// Page is how many things one answer lists; 1000 unless set. There are more
+	// pages then, whether the client asks for them or not.
+	Page int
+	// NoDefaultVPC leaves the network without a public address alone in all
+	// regions.
+	NoDefaultVPC bool
+	// Hypervisor is what instances run on; nil: they exist in name only.
+	Hypervisor Hypervisor
 	// Now is the server's clock; time.Now unless set.
 	Now func() time.Time
 }
@@ -86,6 +99,10 @@ type Server struct {
 	done chan struct{} // closed when the test ends, so that nothing hangs on
 	busy atomic.Int32  // requests that are being dealt with
 
+	life    context.Context // of guests
+	endLife context.CancelFunc
+	jobs    sync.WaitGroup // what goes on behind answers
+
 	mu         sync.Mutex
 	calls      []Call
 	scripts    []*script
@@ -95,6 +112,7 @@ type Server struct {
 	allowance  float64   // puts that may happen now
 	refilled   time.Time // when the allowance was computed
 	sessions   map[string]string
+	ingress    []string // rules of security groups, in the order of their making
 }
 
 // region is what exists in one place.
@@ -103,6 +121,12 @@ type region struct {
 	images     map[string]*machineImage
 	snapshots  map[string]*snapshot
 	parameters map[string]*parameter
+	instances  map[string]*instance
+	volumes    map[string]*volume
+	keyPairs   map[string]*keyPair // by name
+	groups     map[string]*group
+	vpcs       map[string]*vpc
+	subnets    map[string]*subnet
 	tokens     map[string]string // client token to what it made
 }
 
@@ -115,6 +139,9 @@ func New(t T, opts Options) *Server {
 	if opts.Quota == 0 {
 		opts.Quota = 100
 	}
+	if opts.Page == 0 {
+		opts.Page = 1000
+	}
 	if opts.Now == nil {
 		opts.Now = time.Now
 	}
@@ -122,17 +149,21 @@ func New(t T, opts Options) *Server {
 		t: t, opts: opts, dir: t.TempDir(), done: make(chan struct{}),
 		regions: map[string]*region{}, refilled: opts.Now(), sessions: map[string]string{},
 	}
+	s.life, s.endLife = context.WithCancel(context.Background())
 	for _, name := range opts.Regions {
 		s.regions[name] = &region{
 			name: name, images: map[string]*machineImage{}, snapshots: map[string]*snapshot{},
-			parameters: map[string]*parameter{}, tokens: map[string]string{},
+			parameters: map[string]*parameter{}, tokens: map[string]string{}, instances: map[string]*instance{}, volumes: map[string]*volume{},
+			keyPairs: map[string]*keyPair{}, groups: map[string]*group{}, vpcs: map[string]*vpc{}, subnets: map[string]*subnet{},
 		}
+		s.lay(s.regions[name])
 	}
 	s.http = httptest.NewServer(s)
 	t.Cleanup(func() {
 		close(s.done)
 		s.http.CloseClientConnections()
 		s.http.Close()
+		s.endAll()
 		s.closeFiles()
 	})
 	return s

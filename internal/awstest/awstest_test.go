@@ -74,7 +74,7 @@ func TestStrict(t *testing.T) {
 		header                      map[string]string
 		want                        string
 	}{
-		"an unknown operation":  {"ec2", "POST", "/", "Action=RunInstances" + version, form, "RunInstances"},
+		"an unknown operation":  {"ec2", "POST", "/", "Action=RebootInstances" + version, form, "RebootInstances"},
 		"an unknown parameter":  {"ec2", "POST", "/", "Action=DescribeImages&Colour=blue" + version, form, "no parameter Colour"},
 		"another version":       {"ec2", "POST", "/", "Action=DescribeImages&Version=2014-01-01", form, "the model is of 2016-11-15"},
 		"a missing member":      {"ec2", "POST", "/", "Action=DeregisterImage" + version, form, "lacks ImageId"},

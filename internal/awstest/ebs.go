@@ -28,6 +28,8 @@ type snapshot struct {
 	hidden      int // how often it will be asked for in vain
 	pending     int // how often it will be seen as pending once it was completed
 	content     *content
+	volume      string // it was taken of; empty: it was written
+	owner       string // empty: the account
 }
 
 // content is shared by a snapshot and its copies.
@@ -55,10 +57,10 @@ func (s *Server) closeFiles() {
 	}
 }
 
-// find is a snapshot that the caller can see by now.
+// snapshot is one that the caller can see by now.
 func (r *region) snapshot(id string) *snapshot {
 	found := r.snapshots[id]
-	if found == nil {
+	if found == nil || found.owner != "" {
 		return nil
 	}
 	if found.hidden > 0 {

@@ -1,6 +1,7 @@
 package awstest
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/binary"
@@ -22,6 +23,9 @@ const (
 	Reset    Effect = "reset"    // the connection is reset
 	Refuse   Effect = "refuse"   // an error that no further attempt can mend
 	Pass     Effect = "pass"     // nothing goes wrong; for Fault.Then
+	// Stillborn answers well, and what was made, an instance or an image, fails
+	// after it was pending.
+	Stillborn Effect = "stillborn"
 )
 
 // Fault is a scripted mishap.
@@ -32,6 +36,9 @@ type Fault struct {
 	// many fail from there on; one of each unless set, all if Times is negative.
 	Nth, Times int
 	Effect     Effect
+	// Code is what Refuse answers, in EC2: "InsufficientInstanceCapacity",
+	// "Unsupported", "VcpuLimitExceeded". OperationNotPermitted unless set.
+	Code string
 	// After says that the call takes effect, and only its answer is lost.
 	After bool
 	// Then is called when it happens, as to cancel the client; may be nil.
@@ -157,8 +164,8 @@ func (s *Server) throttled(operation string) bool {
 }
 
 // fail answers in place of a call's own answer.
-func (s *Server) fail(w http.ResponseWriter, r *http.Request, c *call, effect Effect) {
-	switch effect {
+func (s *Server) fail(w http.ResponseWriter, r *http.Request, c *call, fault *Fault) {
+	switch fault.Effect {
 	case Hang:
 		select {
 		case <-r.Context().Done():
@@ -170,7 +177,7 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, c *call, effect Ef
 	case Throttle:
 		s.answerError(w, c, c.throttling())
 	case Refuse:
-		s.answerError(w, c, c.refusal())
+		s.answerError(w, c, c.refusal(fault.Code))
 	default:
 		s.answerError(w, c, c.internal())
 	}
@@ -211,12 +218,15 @@ func (c *call) internal() *failure {
 	return refuse(http.StatusInternalServerError, "InternalFailure", "An internal error has occurred.")
 }
 
-func (c *call) refusal() *failure {
+// serverErrors are refusals that EC2 answers as if the fault were its own.
+var serverErrors = map[string]int{"InsufficientInstanceCapacity": http.StatusInternalServerError, "Unavailable": http.StatusServiceUnavailable}
+
+func (c *call) refusal(code string) *failure {
 	switch c.service.Name {
 	case "ebs":
 		return refuse(0, "ValidationException", "Refused for the test.").because("INVALID_PARAMETER_VALUE")
 	case "ec2":
-		return refuse(http.StatusBadRequest, "OperationNotPermitted", "Refused for the test.")
+		return refuse(cmp.Or(serverErrors[code], http.StatusBadRequest), cmp.Or(code, "OperationNotPermitted"), "Refused for the test.")
 	}
 	return refuse(http.StatusBadRequest, "ValidationException", "Refused for the test.")
 }

@@ -3,10 +3,8 @@ package awstest
 import (
 	"cmp"
 	"fmt"
-	"maps"
 	"net/http"
 	"regexp"
-	"slices"
 	"strings"
 	"time"
 )
@@ -26,11 +24,16 @@ type machineImage struct {
 	shared     map[string]string // "userId 1234" and such, to the kind
 	hidden     int
 	pending    int
+	owner      string // empty: the account
+	alias      string // of the owner
+	instance   string // that CreateImage made it of
+	building   bool   // its disk is being read
+	failed     bool
 }
 
 func (r *region) image(id string) *machineImage {
 	found := r.images[id]
-	if found == nil {
+	if found == nil || !found.visible() {
 		return nil
 	}
 	if found.hidden > 0 {
@@ -38,6 +41,18 @@ func (r *region) image(id string) *machineImage {
 		return nil
 	}
 	return found
+}
+
+// ownImage is one that the caller can see by now, and may change.
+func (r *region) ownImage(id string) (*machineImage, *failure) {
+	found := r.image(id)
+	switch {
+	case found == nil:
+		return nil, noImage(id)
+	case found.owner != "":
+		return nil, refuse(http.StatusForbidden, "AuthFailure", "Not authorized for images: [%s]", id)
+	}
+	return found, nil
 }
 
 func noImage(id string) *failure {
@@ -57,7 +72,7 @@ func (r *region) nameFree(name string) *failure {
 		return refuse(http.StatusBadRequest, "InvalidAMIName.Malformed", "AMI names must be between 3 and 128 characters long, and may contain letters, numbers, '(', ')', '.', '-', '/' and '_'")
 	}
 	for _, each := range r.images {
-		if each.name == name {
+		if each.name == name && each.owner == "" {
 			return refuse(http.StatusBadRequest, "InvalidAMIName.Duplicate", "AMI name %s is already in use by AMI %s", name, each.id)
 		}
 	}
@@ -101,11 +116,12 @@ func (s *Server) registerImage(c *call) (object, *failure) {
 	case in["TpmSupport"] != nil && text(in["BootMode"]) != "uefi":
 		return badRequest("InvalidParameterCombination", "NitroTPM wants the boot mode uefi")
 	}
-	made := s.newImage(c.region, in, text(in["Name"]), id, from.sizeGiB)
-	made.in = in
-	if refused := tagNew(in, made.tags, "image", nil); refused != nil {
+	tags := map[string]string{}
+	if refused := tagKinds(in, map[string]map[string]string{"image": tags}); refused != nil {
 		return nil, refused
 	}
+	made := s.newImage(c.region, in, text(in["Name"]), id, from.sizeGiB)
+	made.tags = tags
 	return object{"ImageId": made.id}, nil
 }
 
@@ -117,24 +133,6 @@ func (s *Server) newImage(r *region, in object, name, snapshot string, sizeGiB i
 	}
 	r.images[made.id] = made
 	return made
-}
-
-// tagNew applies TagSpecifications; snapshots is nil where an operation tags
-// none.
-func tagNew(in object, image map[string]string, kind string, snapshots map[string]string) *failure {
-	for _, each := range list(in["TagSpecifications"]) {
-		into := image
-		switch resource := text(part(each)["ResourceType"]); {
-		case resource == "snapshot" && snapshots != nil:
-			into = snapshots
-		case resource != kind:
-			return refuse(http.StatusBadRequest, "InvalidParameterValue", "'%s' is not a valid taggable resource type for this operation.", resource)
-		}
-		for _, tag := range list(part(each)["Tags"]) {
-			into[text(part(tag)["Key"])] = text(part(tag)["Value"])
-		}
-	}
-	return nil
 }
 
 func (s *Server) copyImage(c *call) (object, *failure) {
@@ -155,7 +153,9 @@ func (s *Server) copyImage(c *call) (object, *failure) {
 	switch {
 	case from == nil:
 		return nil, noImage(text(in["SourceImageId"]))
-	case from.pending > 0:
+	case from.owner != "":
+		return badRequest("InvalidRequest", "You do not have permission to access the storage of this ami")
+	case from.state() != "available":
 		return badRequest("InvalidRequest", "Image %s is not in the state available", from.id)
 	case in["KmsKeyId"] != nil && !truth(in["Encrypted"]):
 		return badRequest("InvalidParameterCombination", "a KMS key wants Encrypted")
@@ -174,7 +174,7 @@ func (s *Server) copyImage(c *call) (object, *failure) {
 		copied.encrypted, copied.key = true, cmp.Or(text(in["KmsKeyId"]), defaultKey(c.region.name))
 	}
 	tags := map[string]string{}
-	if refused := tagNew(in, tags, "image", copied.tags); refused != nil {
+	if refused := tagKinds(in, map[string]map[string]string{"image": tags, "snapshot": copied.tags}); refused != nil {
 		return nil, refused
 	}
 	c.region.snapshots[copied.id] = &copied
@@ -186,71 +186,12 @@ func (s *Server) copyImage(c *call) (object, *failure) {
 	return object{"ImageId": made.id}, nil
 }
 
-func (s *Server) describeImages(c *call) (object, *failure) {
-	var shown []any
-	wanted := texts(c.in["ImageIds"])
-	for _, id := range wanted {
-		if c.region.image(id) == nil {
-			return nil, noImage(id)
-		}
-	}
-	if owners := texts(c.in["Owners"]); len(owners) > 0 && !slices.Contains(owners, "self") && !slices.Contains(owners, Account) {
-		return object{"Images": []any{}}, nil
-	}
-	for _, id := range slices.Sorted(maps.Keys(c.region.images)) {
-		each := c.region.images[id]
-		if len(wanted) > 0 && !slices.Contains(wanted, id) {
-			continue
-		}
-		ok, refused := matches(c.in["Filters"], each.tags, map[string]string{"image-id": id, "name": each.name, "state": each.state()})
-		if refused != nil {
-			return nil, refused
-		}
-		if !ok || len(wanted) == 0 && c.region.image(id) == nil {
-			continue
-		}
-		shown = append(shown, s.showImage(c.region, each))
-	}
-	return object{"Images": orNone(shown)}, nil
-}
-
-func (each *machineImage) state() string {
-	if each.pending > 0 {
-		return "pending"
-	}
-	return "available"
-}
-
-func (s *Server) showImage(r *region, each *machineImage) object {
-	ebs := object{"SnapshotId": each.snapshot, "VolumeSize": each.sizeGiB, "DeleteOnTermination": true, "VolumeType": "gp3", "Encrypted": r.snapshots[each.snapshot].encrypted}
-	shown := object{
-		"ImageId": each.id, "Name": each.name, "OwnerId": Account, "ImageLocation": Account + "/" + each.name, "State": each.state(),
-		"Architecture": cmp.Or(text(each.in["Architecture"]), "i386"), "VirtualizationType": text(each.in["VirtualizationType"]), "EnaSupport": truth(each.in["EnaSupport"]),
-		"RootDeviceName": text(each.in["RootDeviceName"]), "RootDeviceType": "ebs", "Hypervisor": "xen", "ImageType": "machine", "Public": each.shared["group all"] != "",
-		"CreationDate": each.created.Format("2006-01-02T15:04:05.000Z"), "Tags": showTags(each.tags),
-		"BlockDeviceMappings":      []any{object{"DeviceName": text(each.in["RootDeviceName"]), "Ebs": ebs}},
-		"DeregistrationProtection": cmp.Or(each.protected, "disabled"),
-	}
-	for _, name := range []string{"Description", "BootMode", "ImdsSupport", "TpmSupport"} {
-		if each.in[name] != nil {
-			shown[name] = each.in[name]
-		}
-	}
-	if each.deprecated != "" {
-		shown["DeprecationTime"] = each.deprecated
-	}
-	if each.pending > 0 {
-		each.pending--
-	}
-	return shown
-}
-
 func (s *Server) deregisterImage(c *call) (object, *failure) {
-	found := c.region.image(text(c.in["ImageId"]))
-	switch {
-	case found == nil:
-		return nil, noImage(text(c.in["ImageId"]))
-	case found.protected != "":
+	found, refused := c.region.ownImage(text(c.in["ImageId"]))
+	if refused != nil {
+		return nil, refused
+	}
+	if found.protected != "" {
 		return badRequest("OperationNotPermitted", "The image %s has deregistration protection enabled", found.id)
 	}
 	delete(c.region.images, found.id)

@@ -18,10 +18,11 @@ type Image struct {
 	Deprecated, Protected              string
 	Encrypted                          bool
 	Key                                string
-	Registered                         map[string]any // what RegisterImage was given
+	Registered                         map[string]any // what RegisterImage was given, or would be
+	Instance                           string         // that it was made of
 }
 
-// Images lists all AMIs, by region and id.
+// Images lists all AMIs of the account's, by region and id.
 func (s *Server) Images() []Image {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -30,33 +31,109 @@ func (s *Server) Images() []Image {
 		r := s.regions[name]
 		for _, id := range slices.Sorted(maps.Keys(r.images)) {
 			each := r.images[id]
+			if each.owner != "" {
+				continue
+			}
 			all = append(all, Image{
 				Region: name, ID: id, Name: each.name, Snapshot: each.snapshot, Source: each.source, Tags: maps.Clone(each.tags),
 				Shared: slices.Sorted(maps.Keys(each.shared)), Deprecated: each.deprecated, Protected: each.protected,
-				Encrypted: r.snapshots[each.snapshot].encrypted, Key: r.snapshots[each.snapshot].key, Registered: each.in,
+				Encrypted: r.snapshots[each.snapshot].encrypted, Key: r.snapshots[each.snapshot].key, Registered: each.in, Instance: each.instance,
 			})
 		}
 	}
 	return all
 }
 
-// Resources lists everything that exists, one a line: "eu-west-1 image ami-0abc".
+// Resources lists everything of the account's that exists, one a line:
+// "eu-west-1 image ami-0abc". What is there by itself is not in it, as the
+// default network, nor what is going by itself: an instance that shuts down, and
+// the volume that goes with it.
 func (s *Server) Resources() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var all []string
 	for name, r := range s.regions {
-		for id := range r.images {
-			all = append(all, fmt.Sprintf("%s image %s", name, id))
+		s.settleAll(r)
+		for id, each := range r.images {
+			if each.owner == "" {
+				all = append(all, fmt.Sprintf("%s image %s", name, id))
+			}
 		}
 		for id, each := range r.snapshots {
-			all = append(all, fmt.Sprintf("%s snapshot %s %s", name, id, each.state))
+			if each.owner == "" {
+				all = append(all, fmt.Sprintf("%s snapshot %s %s", name, id, each.state))
+			}
 		}
+		all = append(all, r.machines()...)
 		for id, each := range r.parameters {
 			all = append(all, fmt.Sprintf("%s parameter %s %s", name, id, each.value+each.next))
 		}
 	}
 	slices.Sort(all)
+	return all
+}
+
+// machines lists instances and what belongs to them.
+func (r *region) machines() []string {
+	var all []string
+	for id, each := range r.instances {
+		if each.state != terminated && each.state != shuttingDown {
+			all = append(all, fmt.Sprintf("%s instance %s %s", r.name, id, each.state))
+		}
+	}
+	for id, each := range r.volumes {
+		if i := r.instances[each.instance]; i == nil || i.state != shuttingDown || each.keep {
+			all = append(all, fmt.Sprintf("%s volume %s %s", r.name, id, each.state()))
+		}
+	}
+	for name := range r.keyPairs {
+		all = append(all, fmt.Sprintf("%s key pair %s", r.name, name))
+	}
+	for id, each := range r.groups {
+		if each.name != "default" {
+			all = append(all, fmt.Sprintf("%s security group %s", r.name, id))
+		}
+	}
+	return all
+}
+
+// Ingress lists what was ever let into a security group, one a line, whether
+// the group is still there or not: "eu-west-1 sg-0abc tcp 22-22 192.0.2.1/32".
+func (s *Server) Ingress() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.ingress)
+}
+
+// Instance is a machine as a test sees it.
+type Instance struct {
+	Region, ID, State, Image, Type, Key, Subnet, Address string
+	Groups                                               []string
+	Tags, VolumeTags                                     map[string]string
+	Launched                                             map[string]any // what RunInstances was given
+}
+
+// Instances lists all instances that are remembered, terminated ones too, by
+// region and id.
+func (s *Server) Instances() []Instance {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var all []Instance
+	for _, name := range slices.Sorted(maps.Keys(s.regions)) {
+		r := s.regions[name]
+		s.settleAll(r)
+		for _, id := range slices.Sorted(maps.Keys(r.instances)) {
+			i := r.instances[id]
+			one := Instance{
+				Region: name, ID: id, State: i.state, Image: i.image, Type: i.kind, Key: text(i.in["KeyName"]), Subnet: i.subnet.id, Address: i.address,
+				Tags: maps.Clone(i.tags), VolumeTags: maps.Clone(i.root.tags), Launched: i.in,
+			}
+			for _, each := range i.groups {
+				one.Groups = append(one.Groups, each.id)
+			}
+			all = append(all, one)
+		}
+	}
 	return all
 }
 

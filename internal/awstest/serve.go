@@ -21,6 +21,8 @@ type call struct {
 	region  *region
 	in      object
 	arn     string // who calls
+
+	stillborn bool // what it makes shall fail later
 }
 
 // failure is an error that a service answers with.
@@ -56,6 +58,11 @@ var handlers = map[string]func(*Server, *call) (object, *failure){
 	"EnableImageDeprecation": (*Server).deprecate, "EnableImageDeregistrationProtection": (*Server).protect, "DisableImageDeregistrationProtection": (*Server).unprotect,
 	"GetImageBlockPublicAccessState": (*Server).blockPublicAccess, "GetEbsEncryptionByDefault": (*Server).encryptionByDefault, "DescribeRegions": (*Server).describeRegions,
 	"PutParameter": (*Server).putParameter, "GetParameter": (*Server).getParameter, "DeleteParameter": (*Server).deleteParameter, "AddTagsToResource": (*Server).tagParameter,
+	"RunInstances": (*Server).runInstances, "DescribeInstances": (*Server).describeInstances, "StopInstances": (*Server).stopInstances, "TerminateInstances": (*Server).terminateInstances,
+	"CreateImage": (*Server).createImage, "GetConsoleOutput": (*Server).consoleOutput, "DescribeVolumes": (*Server).describeVolumes, "DeleteVolume": (*Server).deleteVolume,
+	"ImportKeyPair": (*Server).importKeyPair, "DescribeKeyPairs": (*Server).describeKeyPairs, "DeleteKeyPair": (*Server).deleteKeyPair,
+	"CreateSecurityGroup": (*Server).createGroup, "DescribeSecurityGroups": (*Server).describeGroups, "AuthorizeSecurityGroupIngress": (*Server).authorizeIngress, "DeleteSecurityGroup": (*Server).deleteGroup,
+	"DescribeVpcs": (*Server).describeVPCs, "DescribeSubnets": (*Server).describeSubnets,
 	"GetCallerIdentity": (*Server).callerIdentity, "AssumeRoleWithWebIdentity": (*Server).assumeRole,
 }
 
@@ -104,19 +111,20 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, c *call, by ident
 	if fault != nil && fault.Then != nil {
 		defer fault.Then()
 	}
-	if fault != nil && fault.Effect == Pass {
+	c.stillborn = fault != nil && fault.Effect == Stillborn
+	if fault != nil && (fault.Effect == Pass || c.stillborn) {
 		fault = nil
 	}
 	if fault != nil && !fault.After {
 		s.mu.Unlock()
-		s.fail(w, r, c, fault.Effect)
+		s.fail(w, r, c, fault)
 		return
 	}
 	out, refused := s.handle(c, by)
 	s.mu.Unlock()
 	switch {
 	case fault != nil:
-		s.fail(w, r, c, fault.Effect)
+		s.fail(w, r, c, fault)
 	case refused != nil:
 		s.answerError(w, c, refused)
 	default:

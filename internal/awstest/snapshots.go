@@ -1,10 +1,10 @@
 package awstest
 
 import (
+	"cmp"
 	"maps"
 	"net/http"
 	"slices"
-	"strings"
 )
 
 func (s *Server) describeSnapshots(c *call) (object, *failure) {
@@ -15,12 +15,13 @@ func (s *Server) describeSnapshots(c *call) (object, *failure) {
 			return nil, refuse(http.StatusBadRequest, "InvalidSnapshot.NotFound", "The snapshot '%s' does not exist.", id)
 		}
 	}
-	for _, id := range slices.Sorted(maps.Keys(c.region.snapshots)) {
+	ids, next, refused := s.page(c.in, slices.Sorted(maps.Keys(c.region.snapshots)), wanted, 5)
+	if refused != nil {
+		return nil, refused
+	}
+	for _, id := range ids {
 		each := c.region.snapshots[id]
-		if len(wanted) > 0 && !slices.Contains(wanted, id) {
-			continue
-		}
-		ok, refused := matches(c.in["Filters"], each.tags, map[string]string{"snapshot-id": id, "status": each.shownState(), "description": each.description})
+		ok, refused := matches(c.in["Filters"], each.tags, map[string][]string{"snapshot-id": {id}, "status": {each.shownState()}, "description": {each.description}, "volume-id": {each.volumeID()}, "owner-id": {Account}})
 		if refused != nil {
 			return nil, refused
 		}
@@ -29,7 +30,7 @@ func (s *Server) describeSnapshots(c *call) (object, *failure) {
 		}
 		shown = append(shown, s.showSnapshot(each))
 	}
-	return object{"Snapshots": orNone(shown)}, nil
+	return paged(object{"Snapshots": orNone(shown)}, next), nil
 }
 
 func orNone(shown []any) []any {
@@ -46,10 +47,13 @@ func (each *snapshot) shownState() string {
 	return each.state
 }
 
+// volumeID is what a snapshot was taken of; what was not has always this one.
+func (each *snapshot) volumeID() string { return cmp.Or(each.volume, "vol-ffffffff") }
+
 func (s *Server) showSnapshot(each *snapshot) object {
 	shown := object{
 		"SnapshotId": each.id, "OwnerId": Account, "Description": each.description, "State": each.shownState(), "VolumeSize": each.sizeGiB,
-		"StartTime": each.started, "Encrypted": each.encrypted, "VolumeId": "vol-ffffffff", "Progress": "100%", "Tags": showTags(each.tags), "StorageTier": "standard",
+		"StartTime": each.started, "Encrypted": each.encrypted, "VolumeId": each.volumeID(), "Progress": "100%", "Tags": showTags(each.tags), "StorageTier": "standard",
 	}
 	if each.encrypted {
 		shown["KmsKeyId"] = each.key
@@ -68,36 +72,6 @@ func showTags(tags map[string]string) []any {
 	return shown
 }
 
-// matches applies EC2's filters: each must fit with one of its values.
-func matches(filters any, tags, fields map[string]string) (bool, *failure) {
-	for _, each := range list(filters) {
-		name := text(part(each)["Name"])
-		value, known := fields[name]
-		if key, ok := strings.CutPrefix(name, "tag:"); ok {
-			known = true
-			value, ok = tags[key]
-			if !ok {
-				return false, nil
-			}
-		}
-		if !known {
-			return false, refuse(http.StatusBadRequest, "InvalidParameterValue", "The filter '%s' is invalid", name)
-		}
-		if !slices.ContainsFunc(texts(part(each)["Values"]), func(pattern string) bool { return wildcard(pattern, value) }) {
-			return false, nil
-		}
-	}
-	return true, nil
-}
-
-// wildcard knows the star at a pattern's end, and EC2's question mark not at all.
-func wildcard(pattern, value string) bool {
-	if prefix, ok := strings.CutSuffix(pattern, "*"); ok {
-		return strings.HasPrefix(value, prefix)
-	}
-	return pattern == value
-}
-
 func (s *Server) deleteSnapshot(c *call) (object, *failure) {
 	id := text(c.in["SnapshotId"])
 	if c.region.snapshot(id) == nil {
@@ -109,27 +83,5 @@ func (s *Server) deleteSnapshot(c *call) (object, *failure) {
 		}
 	}
 	delete(c.region.snapshots, id)
-	return nil, nil
-}
-
-func (s *Server) createTags(c *call) (object, *failure) {
-	for _, id := range texts(c.in["Resources"]) {
-		var tags map[string]string
-		if each := c.region.snapshot(id); each != nil {
-			tags = each.tags
-		} else if each := c.region.image(id); each != nil {
-			tags = each.tags
-		} else if strings.HasPrefix(id, "ami-") {
-			return nil, noImage(id)
-		} else {
-			return nil, refuse(http.StatusBadRequest, "InvalidSnapshot.NotFound", "The snapshot '%s' does not exist.", id)
-		}
-		for _, each := range list(c.in["Tags"]) {
-			tags[text(part(each)["Key"])] = text(part(each)["Value"])
-		}
-		if len(tags) > 50 {
-			return nil, refuse(http.StatusBadRequest, "TagLimitExceeded", "You have reached the limit of 50 tags per resource.")
-		}
-	}
 	return nil, nil
 }

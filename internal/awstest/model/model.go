@@ -23,7 +23,7 @@ import (
 	"sync"
 )
 
-// From Debian's python3-botocore 1.37.9, cut down by the program in
+// From botocore 1.43.11, cut down by the program in
 // internal/awstest/trim; its licence lies beside it.
 //
 //go:embed aws.json

@@ -163,6 +163,8 @@ func scalar(shape *Shape, text, at string) (any, error) {
 		value, err = strconv.ParseInt(text, 10, 64)
 	case "timestamp":
 		value, err = time.Parse(time.RFC3339, text)
+	case "blob":
+		value, err = base64.StdEncoding.DecodeString(text)
 	default:
 		err = fmt.Errorf("of type %s", shape.Type)
 	}

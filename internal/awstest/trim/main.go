@@ -5,13 +5,19 @@
 //	apt-get download python3-botocore && dpkg-deb -x python3-botocore_*.deb botocore
 //	go run ./internal/awstest/trim botocore/usr/lib/python3/dist-packages/botocore/data >internal/awstest/model/aws.json
 //
+// The data folder of botocore as Python's own package index has it is read too;
+// there the models are compressed.
+//
 // It refuses an operation that the models do not have.
 package main
 
 import (
+	"compress/gzip"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log"
 	"os"
 	"path/filepath"
@@ -28,6 +34,9 @@ var served = map[string]service{
 		"CopyImage", "CreateTags", "DeleteSnapshot", "DeregisterImage", "DescribeImageAttribute", "DescribeImages", "DescribeRegions", "DescribeSnapshots",
 		"DisableImageDeregistrationProtection", "EnableImageDeprecation", "EnableImageDeregistrationProtection",
 		"GetEbsEncryptionByDefault", "GetImageBlockPublicAccessState", "ModifyImageAttribute", "RegisterImage",
+		"RunInstances", "DescribeInstances", "StopInstances", "TerminateInstances", "CreateImage", "GetConsoleOutput", "DescribeVolumes", "DeleteVolume",
+		"ImportKeyPair", "DescribeKeyPairs", "DeleteKeyPair",
+		"CreateSecurityGroup", "DescribeSecurityGroups", "AuthorizeSecurityGroupIngress", "DeleteSecurityGroup", "DescribeVpcs", "DescribeSubnets",
 	}},
 	"ebs": {"ebs/2019-11-02", []string{"CompleteSnapshot", "GetSnapshotBlock", "ListSnapshotBlocks", "PutSnapshotBlock", "StartSnapshot"}},
 	"ssm": {"ssm/2014-11-06", []string{"AddTagsToResource", "DeleteParameter", "GetParameter", "PutParameter"}},
@@ -48,7 +57,7 @@ type document = map[string]any
 func trim(data string, out io.Writer) error {
 	kept := document{}
 	for name, s := range served {
-		text, err := os.ReadFile(filepath.Join(data, s.folder, "service-2.json"))
+		text, err := read(filepath.Join(data, s.folder, "service-2.json"))
 		if err != nil {
 			return fmt.Errorf("the data folder of botocore: %w", err)
 		}
@@ -63,6 +72,24 @@ func trim(data string, out io.Writer) error {
 	encoder := json.NewEncoder(out)
 	encoder.SetIndent("", " ")
 	return encoder.Encode(kept)
+}
+
+// read reads a file, or its compressed twin.
+func read(path string) ([]byte, error) {
+	text, err := os.ReadFile(path)
+	if !errors.Is(err, fs.ErrNotExist) {
+		return text, err
+	}
+	f, err := os.Open(path + ".gz")
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	unzipped, err := gzip.NewReader(f)
+	if err != nil {
+		return nil, err
+	}
+	return io.ReadAll(unzipped)
 }
 
 // cut keeps the operations and every shape that they lead to.
