@@ -16,6 +16,8 @@ import (
 	"github.com/org/imagebuild-action/internal/plan"
 	"github.com/org/imagebuild-action/internal/report"
 	"github.com/org/imagebuild-action/internal/run"
+	"github.com/org/imagebuild-action/internal/source"
+	"github.com/org/imagebuild-action/internal/target"
 	"github.com/org/imagebuild-action/internal/template"
 )
 
@@ -30,6 +32,9 @@ type builder struct {
 	packed []packedCell
 	clouds clouds
 	result Result
+
+	remote  bool // the source is where the platforms are, and the image is made there
+	origins map[*plan.Cell]target.Origin
 
 	recorder *failure.Recorder
 	shells   shells
@@ -76,17 +81,7 @@ func Run(ctx context.Context, o Options) (_ *Result, err error) {
 		return nil, err
 	}
 	defer b.cache.Close()
-	for _, step := range []struct {
-		name string
-		fn   func(context.Context, report.Task) error
-	}{
-		{"check", b.check},
-		{"source", b.sources},
-		{"provision", b.provision},
-		{"seal", b.seal},
-		{"pack", b.pack},
-		{"verify", b.verify},
-	} {
+	for _, step := range b.steps() {
 		stage = step.name
 		if err := b.stage(step.name, func(task report.Task) error { return step.fn(ctx, task) }); err != nil {
 			return nil, err
@@ -95,7 +90,7 @@ func Run(ctx context.Context, o Options) (_ *Result, err error) {
 			break
 		}
 	}
-	if b.Publish {
+	if b.Publish && !b.remote {
 		stage = "publish"
 		if err := b.stage(stage, func(task report.Task) error { return b.publish(ctx, task) }); err != nil {
 			return nil, err
@@ -108,6 +103,22 @@ func Run(ctx context.Context, o Options) (_ *Result, err error) {
 	return &b.result, nil
 }
 
+// stageOf is a stage and what it does.
+type stageOf struct {
+	name string
+	fn   func(context.Context, report.Task) error
+}
+
+// steps are the stages of the build, before it publishes.
+func (b *builder) steps() []stageOf {
+	if b.remote {
+		return []stageOf{{"check", b.checkLaunch}, {"instance", b.launch}}
+	}
+	return []stageOf{
+		{"check", b.check}, {"source", b.sources}, {"provision", b.provision}, {"seal", b.seal}, {"pack", b.pack}, {"verify", b.verify},
+	}
+}
+
 func (b *builder) load(ctx context.Context) error {
 	file, err := template.Load(b.Template, Registry())
 	if err != nil {
@@ -118,6 +129,7 @@ func (b *builder) load(ctx context.Context) error {
 		return err
 	}
 	for _, t := range b.plan.Trees {
+		b.remote = source.Remote(t.Source.Kind)
 		b.trees = append(b.trees, &builtTree{plan: t, epoch: b.Epoch, disks: map[string]*disk{}})
 	}
 	b.result.Name, b.result.Version, b.result.PlanDigest = b.plan.Name, b.plan.Version, b.plan.Digest

@@ -16,6 +16,7 @@ import (
 	"github.com/org/imagebuild-action/internal/journal"
 	"github.com/org/imagebuild-action/internal/plan"
 	"github.com/org/imagebuild-action/internal/report"
+	"github.com/org/imagebuild-action/internal/source"
 	"github.com/org/imagebuild-action/internal/target"
 	"github.com/org/imagebuild-action/internal/undo"
 	"github.com/org/imagebuild-action/internal/verify"
@@ -24,7 +25,7 @@ import (
 
 // undoLimit is how long it may take to take back what was made in one cloud:
 // it shows late, and goes late.
-const undoLimit = 5 * time.Minute
+const undoLimit = 10 * time.Minute
 
 // ErrLeft says that a build that failed or was cancelled has left something in
 // a cloud.
@@ -34,7 +35,7 @@ var ErrLeft = errors.New("not everything that was made could be removed")
 type clouds struct {
 	run      string
 	undo     undo.Stack
-	journals []*journal.Journal
+	journals map[string]*journal.Journal // by the type of the platform
 	records  map[string][]byte // files for the output folder, by name
 }
 
@@ -134,19 +135,14 @@ func (b *builder) publish(ctx context.Context, task report.Task) error {
 		}
 		err = report.Do(task, cell.Platform, func(task report.Task) error {
 			t := b.publication(cell)
-			if t.Journal, err = journal.Create(JournalDir(b.CacheDir), cell.Type, t.Run); err != nil {
+			if t.Journal, err = b.journal(cell.Type); err != nil {
 				return err
 			}
-			b.clouds.journals = append(b.clouds.journals, t.Journal)
 			out, err := p.Publish(ctx, t, task)
 			if err != nil {
 				return err
 			}
-			b.result.Artifacts = append(b.result.Artifacts, out.Artifacts...)
-			if b.clouds.records == nil {
-				b.clouds.records = map[string][]byte{}
-			}
-			b.clouds.records[out.RecordName] = out.Record
+			b.published(out)
 			return nil
 		})
 		if err != nil {
@@ -156,11 +152,40 @@ func (b *builder) publish(ctx context.Context, task report.Task) error {
 	return nil
 }
 
-// leaveClouds takes back what a failed build made, and ends the journals of
-// what stays or is gone. A journal that stays is for "imagebuild gc".
+// journal is where this run notes what it makes in the clouds of a type of
+// platform: all of its cells in one.
+func (b *builder) journal(kind string) (*journal.Journal, error) {
+	if known := b.clouds.journals[kind]; known != nil {
+		return known, nil
+	}
+	made, err := journal.Create(JournalDir(b.CacheDir), kind, b.clouds.run)
+	if err != nil {
+		return nil, err
+	}
+	if b.clouds.journals == nil {
+		b.clouds.journals = map[string]*journal.Journal{}
+	}
+	b.clouds.journals[kind] = made
+	return made, nil
+}
+
+// published takes what is in a cloud into the build's results.
+func (b *builder) published(out target.Published) {
+	b.result.Artifacts = append(b.result.Artifacts, out.Artifacts...)
+	if b.clouds.records == nil {
+		b.clouds.records = map[string][]byte{}
+	}
+	if out.RecordName != "" {
+		b.clouds.records[out.RecordName] = out.Record
+	}
+}
+
+// leaveClouds takes back what a failed build made, or one that was only to show
+// that it works, and ends the journals of what stays or is gone. A journal that
+// stays is for "imagebuild gc".
 func (b *builder) leaveClouds(ctx context.Context, cause error) error {
 	var err error
-	if cause == nil {
+	if cause == nil && b.Publish {
 		b.clouds.undo.Keep()
 	} else if err = b.clouds.undo.Close(ctx); err != nil {
 		err = fault.Errorf(fault.Remote, "%w: %w; run: imagebuild gc", ErrLeft, err)
@@ -218,7 +243,12 @@ func Policies(ctx context.Context, o Options) (map[string][]byte, error) {
 		if !ok {
 			continue
 		}
-		if policies[cell.Platform], err = cloud.Policy(); err != nil {
+		if launcher, ok := cloud.(platforms.Launcher); ok && source.Remote(cell.Tree.Source.Kind) {
+			policies[cell.Platform], err = launcher.LaunchPolicy(cell.Tree.Source.Config)
+		} else {
+			policies[cell.Platform], err = cloud.Policy()
+		}
+		if err != nil {
 			return nil, err
 		}
 	}

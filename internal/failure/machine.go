@@ -78,6 +78,15 @@ func KeepMachine(ctx context.Context, dir string, m Machine, r Remains) (Kept, e
 	return kept, errors.Join(errs...)
 }
 
+// KeepConsole adds what the console of a machine elsewhere said, in a folder of
+// its own.
+func KeepConsole(dir string, text []byte, secrets *redact.Set) error {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return run.Explain(err)
+	}
+	return writeSerial(filepath.Join(dir, SerialFile), bytes.NewReader(text), secrets)
+}
+
 // copyScreen copies a picture, which has to look like one.
 func copyScreen(to, from string) error {
 	content, err := readLimited(from)
@@ -110,6 +119,10 @@ func copySerial(to, from string, secrets *redact.Set) error {
 		return err
 	}
 	defer in.Close()
+	return writeSerial(to, in, secrets)
+}
+
+func writeSerial(to string, in io.Reader, secrets *redact.Set) error {
 	f, err := run.CreateFile(to)
 	if err != nil {
 		return err

@@ -112,7 +112,12 @@ func (b *builder) plan(t *template.Template) (*Plan, error) {
 		Trees: b.order, Cells: b.cells,
 		Template: b.names, Release: t.Release, Differences: differences(b.variants),
 	}
-	// The order of platforms in the template decides nothing.
+	return p, p.digest()
+}
+
+// digest takes the digest over all cells. The order of platforms in the
+// template decides nothing.
+func (p *Plan) digest() (err error) {
 	sorted := slices.SortedFunc(slices.Values(p.Cells), func(x, y *Cell) int {
 		return cmp.Or(cmp.Compare(x.Platform, y.Platform), cmp.Compare(x.Arch, y.Arch))
 	})
@@ -120,9 +125,8 @@ func (b *builder) plan(t *template.Template) (*Plan, error) {
 	for i, cell := range sorted {
 		digests[i] = cell.Digest
 	}
-	var err error
 	p.Digest, err = digest("plan", map[string]any{"cells": digests})
-	return p, err
+	return err
 }
 
 // cell adds one platform and architecture.

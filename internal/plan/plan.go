@@ -144,6 +144,7 @@ type Cell struct {
 	Public   any     `json:"config,omitempty"`
 	Inputs   []Input `json:"inputs,omitempty"`
 	TreeID   string  `json:"tree"`
+	Origin   string  `json:"origin,omitempty"` // what a source that is looked up was found to be, once it was
 	Tree     *Tree   `json:"-"`
 	Tests    []Step  `json:"tests,omitempty"`
 	Digest   string  `json:"digest"` // decides every byte of the cell's artifacts
@@ -165,6 +166,22 @@ func (t *Tree) Identity() target.Identity { return identity(t.ID) }
 // Identity derives the identifiers of the cell's artifacts. They are the
 // tree's: a disk is the same in every box that holds it.
 func (c *Cell) Identity() target.Identity { return identity(c.TreeID) }
+
+// Pin makes what a cell's source was found to be a part of the cell's digest,
+// and of the plan's. A plan looks nothing up, so a source that is named by a
+// rule ("the newest of that name") gets its identity when it is built. decides
+// is false for a source that is pinned by the template itself.
+func (p *Plan) Pin(cell *Cell, origin string, decides bool) error {
+	cell.Origin = origin
+	if !decides {
+		return nil
+	}
+	var err error
+	if cell.Digest, err = digest("pinned cell", map[string]any{"cell": cell.Digest, "origin": origin}); err != nil {
+		return err
+	}
+	return p.digest()
+}
 
 // Cell returns the cell of a platform and architecture, or nil.
 func (p *Plan) Cell(platform, arch string) *Cell {

@@ -30,6 +30,9 @@ import (
 const (
 	noImage    = "ami-00000000000000000"
 	noSnapshot = "snap-00000000000000000"
+	noInstance = "i-00000000000000000"
+	noGroup    = "sg-00000000000000000"
+	noKey      = "imagebuild-asks-beforehand"
 )
 
 // CheckPublish finds out, without making anything, whether publishing can

@@ -13,7 +13,7 @@ import (
 	"github.com/org/imagebuild-action/internal/undo"
 )
 
-func (r *run) check(ctx context.Context) error {
+func (r *trial) check(ctx context.Context) error {
 	var stack undo.Stack
 	t := r.publication(&stack, nil)
 	t.Disks = nil // nothing is built yet
@@ -65,28 +65,28 @@ func TestCheckMakesNothing(t *testing.T) {
 func TestBadInput(t *testing.T) {
 	for name, tc := range map[string]struct {
 		options awstest.Options
-		edit    func(*testing.T, *run)
+		edit    func(*testing.T, *trial)
 		kind    fault.Kind
 		want    string
 	}{
-		"no credentials": {edit: func(t *testing.T, _ *run) {
+		"no credentials": {edit: func(t *testing.T, _ *trial) {
 			t.Setenv("AWS_ACCESS_KEY_ID", "")
 			t.Setenv("AWS_SECRET_ACCESS_KEY", "")
 		}, kind: fault.Environment, want: "there are no AWS credentials"},
-		"a key of nobody":    {edit: func(t *testing.T, _ *run) { t.Setenv("AWS_ACCESS_KEY_ID", "AKIANOBODY0000000000") }, kind: fault.Environment, want: "does not accept the credentials"},
+		"a key of nobody":    {edit: func(t *testing.T, _ *trial) { t.Setenv("AWS_ACCESS_KEY_ID", "AKIANOBODY0000000000") }, kind: fault.Environment, want: "does not accept the credentials"},
 		"an expired token":   {options: awstest.Options{ExpiredToken: true}, kind: fault.Environment, want: "the AWS session is over"},
-		"a region of nobody": {edit: func(_ *testing.T, r *run) { r.config.CopyTo = []string{"eu-north-7"} }, kind: fault.Environment, want: "region eu-north-7 switched on"},
+		"a region of nobody": {edit: func(_ *testing.T, r *trial) { r.config.CopyTo = []string{"eu-north-7"} }, kind: fault.Environment, want: "region eu-north-7 switched on"},
 		"public access blocked": {
-			options: awstest.Options{BlockPublicAccess: true}, edit: func(_ *testing.T, r *run) { r.config.ShareWith = []string{public} },
+			options: awstest.Options{BlockPublicAccess: true}, edit: func(_ *testing.T, r *trial) { r.config.ShareWith = []string{public} },
 			kind: fault.Environment, want: "the account blocks public access to AMIs",
 		},
 		"encrypted anyway, and public": {
-			options: awstest.Options{EncryptByDefault: true}, edit: func(_ *testing.T, r *run) { r.config.ShareWith = []string{public} },
+			options: awstest.Options{EncryptByDefault: true}, edit: func(_ *testing.T, r *trial) { r.config.ShareWith = []string{public} },
 			kind: fault.Environment, want: "the account encrypts every new snapshot",
 		},
-		"a disk for BIOS alone":          {edit: func(_ *testing.T, r *run) { r.firmware = "bios" }, kind: fault.Input, want: "platforms.aws.boot_mode: the disk is made for BIOS alone"},
-		"a volume smaller than the disk": {edit: func(_ *testing.T, r *run) { r.config.VolumeSize = 1 << 29 }, kind: fault.Input, want: "smaller than the disk"},
-		"a role without an identity": {edit: func(_ *testing.T, r *run) {
+		"a disk for BIOS alone":          {edit: func(_ *testing.T, r *trial) { r.firmware = "bios" }, kind: fault.Input, want: "platforms.aws.boot_mode: the disk is made for BIOS alone"},
+		"a volume smaller than the disk": {edit: func(_ *testing.T, r *trial) { r.config.VolumeSize = 1 << 29 }, kind: fault.Input, want: "smaller than the disk"},
+		"a role without an identity": {edit: func(_ *testing.T, r *trial) {
 			r.access = target.Access{AWSRole: "arn:aws:iam::111122223333:role/images", IDToken: func(context.Context, string) (string, error) {
 				return "", fault.Errorf(fault.Input, "input aws-role: add permissions: {id-token: write}")
 			}}

@@ -26,7 +26,7 @@ func TestMain(m *testing.M) {
 }
 
 // everything is a configuration whose every step leaves something.
-func (r *run) everything() *run {
+func (r *trial) everything() *trial {
 	r.config.CopyTo = []string{"us-east-1"}
 	r.config.ShareWith, r.config.DeprecateAfter, r.config.SSMParameter, r.config.Deregister = []string{"123456789012"}, 90*day, "/images/golden", Protected
 	return r
@@ -34,7 +34,7 @@ func (r *run) everything() *run {
 
 // victim is one run of the program.
 func victim(dir string) int {
-	r := (&run{config: NewConfig(), disk: smallDisk(), dir: dir, limits: quick, version: "1.2.3", firmware: "bios+uefi", number: 1000 + os.Getpid()}).everything()
+	r := (&trial{config: NewConfig(), disk: smallDisk(), dir: dir, limits: quick, version: "1.2.3", firmware: "bios+uefi", number: 1000 + os.Getpid()}).everything()
 	r.config.Region = "eu-west-1"
 	var stack undo.Stack
 	publication := r.publication(&stack, nil)
@@ -113,7 +113,7 @@ func TestKilled(t *testing.T) {
 }
 
 // complete is what there is when all is done.
-func (r *run) complete() []string {
+func (r *trial) complete() []string {
 	var want []string
 	for _, each := range r.server.Images() {
 		want = append(want, each.Region+" image "+each.ID, each.Region+" snapshot "+each.Snapshot+" completed", each.Region+" parameter /images/golden "+each.ID)
@@ -122,7 +122,7 @@ func (r *run) complete() []string {
 	return want
 }
 
-func (r *run) victim(self string) *exec.Cmd {
+func (r *trial) victim(self string) *exec.Cmd {
 	cmd := exec.Command(self)
 	cmd.Env = append(r.server.Client(os.Environ()), victimDir+"="+r.dir)
 	cmd.Stderr = os.Stderr

@@ -42,8 +42,8 @@ func smallDisk() *testkit.Disk {
 	return disk
 }
 
-// run is one run of the program.
-type run struct {
+// trial is one run of the program.
+type trial struct {
 	t       testing.TB
 	server  *awstest.Server
 	config  *Config
@@ -82,21 +82,21 @@ func (f *faultList) Add(field, format string, args ...any) {
 	*f = append(*f, field+": "+fmt.Sprintf(format, args...))
 }
 
-func newRun(t testing.TB, o awstest.Options) *run {
+func newRun(t testing.TB, o awstest.Options) *trial {
 	t.Helper()
-	r := &run{t: t, server: awstest.New(t, o), config: NewConfig(), disk: smallDisk(), dir: t.TempDir(), limits: quick, version: "1.2.3", firmware: "bios+uefi", task: report.Discard.Begin("publish"), olderThan: 3600}
+	r := &trial{t: t, server: awstest.New(t, o), config: NewConfig(), disk: smallDisk(), dir: t.TempDir(), limits: quick, version: "1.2.3", firmware: "bios+uefi", task: report.Discard.Begin("publish"), olderThan: 3600}
 	r.config.Region, r.config.CopyTo = "eu-west-1", []string{"us-east-1", "ap-southeast-2"}
 	r.server.Setenv(t, os.Environ())
 	return r
 }
 
-func (r *run) platform() *Platform {
+func (r *trial) platform() *Platform {
 	p := New("aws", r.config)
 	p.Limits = r.limits
 	return p
 }
 
-func (r *run) publication(stack *undo.Stack, j *journal.Journal) target.Publication {
+func (r *trial) publication(stack *undo.Stack, j *journal.Journal) target.Publication {
 	digest := sha256.Sum256([]byte(r.version))
 	cell := hex.EncodeToString(digest[:])
 	if r.retag != "" {
@@ -110,7 +110,7 @@ func (r *run) publication(stack *undo.Stack, j *journal.Journal) target.Publicat
 }
 
 // publish is a whole run: it ends with what was made kept, or taken back.
-func (r *run) publish(ctx context.Context) (target.Published, error, error) {
+func (r *trial) publish(ctx context.Context) (target.Published, error, error) {
 	r.t.Helper()
 	r.number++
 	j, err := journal.Create(r.dir, Name, fmt.Sprintf("test-%d", r.number))
@@ -131,7 +131,7 @@ func (r *run) publish(ctx context.Context) (target.Published, error, error) {
 	return out, err, undone
 }
 
-func (r *run) mustPublish() target.Published {
+func (r *trial) mustPublish() target.Published {
 	r.t.Helper()
 	out, err, undone := r.publish(r.t.Context())
 	if err != nil || undone != nil {
@@ -141,7 +141,7 @@ func (r *run) mustPublish() target.Published {
 }
 
 // collect sweeps after dead runs.
-func (r *run) collect(ctx context.Context) ([]target.Leftover, error) {
+func (r *trial) collect(ctx context.Context) ([]target.Leftover, error) {
 	r.t.Helper()
 	dead, err := journal.Dead(r.dir, Name)
 	if err != nil {

@@ -80,7 +80,7 @@ func TestPublish(t *testing.T) {
 // Whichever call fails, for good or with its answer lost on the way, nothing is
 // left; and what can pass is got over.
 func TestEveryCallFailing(t *testing.T) {
-	everything := func(t testing.TB) *run {
+	everything := func(t testing.TB) *trial {
 		r := newRun(t, awstest.Options{Lag: 1})
 		r.config.CopyTo = []string{"us-east-1"}
 		r.config.ShareWith, r.config.DeprecateAfter, r.config.SSMParameter, r.config.Deregister = []string{"123456789012"}, 90*day, "/images/golden", Protected

@@ -12,7 +12,7 @@ import (
 )
 
 // die publishes until a fault, and takes nothing back: as a killed run would.
-func (r *run) die(fault awstest.Fault) {
+func (r *trial) die(fault awstest.Fault) {
 	r.t.Helper()
 	r.number++
 	r.server.Fail(fault)

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/org/imagebuild-action/internal/fault"
+	amisource "github.com/org/imagebuild-action/internal/source/ami"
 )
 
 // right is one action that publishing takes.
@@ -16,15 +17,50 @@ type right struct {
 	why    string
 }
 
-// rights are all that a configuration takes, in the order of their use.
+// rights are all that publishing a disk takes, in the order of their use.
 func (c *Config) rights() []right {
-	all := []right{
-		{"ec2:DescribeImages", true, true, "find what is there already, and wait"},
-		{"ec2:DescribeSnapshots", true, true, "find what is there already, and wait"},
+	return slices.Concat(looking(), []right{
 		{"ebs:StartSnapshot", false, true, "write the disk"},
 		{"ebs:PutSnapshotBlock", false, true, "write the disk"},
 		{"ebs:CompleteSnapshot", false, true, "write the disk"},
 		{"ec2:RegisterImage", false, true, "make the AMI"},
+	}, c.distributing())
+}
+
+// launchRights are all that an image of an instance takes.
+func (c *Config) launchRights(source *amisource.Config) []right {
+	where := right{"ec2:DescribeVpcs", false, true, "find the default VPC"}
+	if source.Subnet != "" {
+		where = right{"ec2:DescribeSubnets", false, true, "find the subnet's VPC"}
+	}
+	return slices.Concat(looking(), []right{
+		where,
+		{"ec2:DescribeInstances", false, true, "wait for the instance"},
+		{"ec2:DescribeSecurityGroups", false, true, "find what is left"},
+		{"ec2:DescribeKeyPairs", false, true, "find what is left"},
+		{"ec2:ImportKeyPair", false, true, "enter the instance"},
+		{"ec2:CreateSecurityGroup", false, true, "enter the instance"},
+		{"ec2:AuthorizeSecurityGroupIngress", false, true, "enter the instance"},
+		{"ec2:RunInstances", false, true, "run the steps"},
+		{"ec2:GetConsoleOutput", false, true, "see why an instance failed"},
+		{"ec2:StopInstances", false, true, "make the AMI"},
+		{"ec2:CreateImage", false, true, "make the AMI"},
+		{"ec2:TerminateInstances", false, true, "end the instance"},
+		{"ec2:DeleteSecurityGroup", false, true, "remove what was around the instance"},
+		{"ec2:DeleteKeyPair", false, true, "remove what was around the instance"},
+	}, c.distributing())
+}
+
+func looking() []right {
+	return []right{
+		{"ec2:DescribeImages", true, true, "find what is there already, and wait"},
+		{"ec2:DescribeSnapshots", true, true, "find what is there already, and wait"},
+	}
+}
+
+// distributing are the rights that an AMI takes, however it was made.
+func (c *Config) distributing() []right {
+	all := []right{
 		{"ec2:CreateTags", true, true, "tag what was made"},
 		{"ec2:DeregisterImage", true, true, "take back what failed"},
 		{"ec2:DeleteSnapshot", true, true, "take back what failed"},
@@ -65,8 +101,25 @@ type statement struct {
 	Condition map[string]any `json:"Condition,omitempty"`
 }
 
-// Policy renders the least IAM policy that publishing takes.
-func (p *Platform) Policy() ([]byte, error) {
+// Policy renders the least IAM policy that publishing a disk takes.
+func (p *Platform) Policy() ([]byte, error) { return p.policy(p.config.rights(), nil) }
+
+// LaunchPolicy renders the least IAM policy that an image of an instance takes.
+func (p *Platform) LaunchPolicy(source any) ([]byte, error) {
+	c, err := sourceOf(source)
+	if err != nil {
+		return nil, err
+	}
+	var around []string // what an instance is made of, besides images and snapshots
+	for _, kind := range []string{"instance", "volume", "network-interface", "security-group", "key-pair", "subnet", "vpc"} {
+		around = append(around, "arn:aws:ec2:"+p.config.Region+":*:"+kind+"/*")
+	}
+	return p.policy(p.config.launchRights(c), around)
+}
+
+// policy renders rights. around are the resources of an instance, if there is
+// one.
+func (p *Platform) policy(rights []right, around []string) ([]byte, error) {
 	groups := map[string]*statement{}
 	var order []string
 	add := func(sid, action string, resources []string, condition map[string]any) {
@@ -86,10 +139,14 @@ func (p *Platform) Policy() ([]byte, error) {
 		parameters = append(parameters, "arn:aws:ssm:"+region+":*:parameter/"+strings.TrimPrefix(c.SSMParameter, "/"))
 	}
 	nobody := []string{"arn:aws:ec2:*::image/" + noImage, "arn:aws:ec2:*::snapshot/" + noSnapshot}
+	if around != nil {
+		nobody = append(nobody, "arn:aws:ec2:*:*:instance/"+noInstance, "arn:aws:ec2:*:*:security-group/"+noGroup, "arn:aws:ec2:*:*:key-pair/"+noKey)
+	}
+	all := slices.Concat(images, snapshots, around)
 	home := []string{"arn:aws:ec2:" + c.Region + "::snapshot/*"}
-	for _, r := range c.rights() {
+	for _, r := range rights {
 		switch service, name, _ := strings.Cut(r.action, ":"); {
-		case strings.HasPrefix(name, "Describe"), strings.HasPrefix(name, "Get") && service == "ec2":
+		case strings.HasPrefix(name, "Describe"), strings.HasPrefix(name, "Get") && service == "ec2" && name != "GetConsoleOutput":
 			add("Look", r.action, []string{"*"}, regions) // EC2 knows no resources for these
 		case service == "ebs":
 			add("WriteDisk", r.action, home, nil)
@@ -97,10 +154,12 @@ func (p *Platform) Policy() ([]byte, error) {
 			add("NameImage", r.action, parameters, nil)
 		case name == "RegisterImage" || name == "CopyImage":
 			add("MakeImage", r.action, slices.Concat(images, snapshots), nil)
+		case name == "ImportKeyPair" || name == "CreateSecurityGroup" || name == "RunInstances" || name == "CreateImage":
+			add("MakeInstance", r.action, all, nil)
 		case name == "CreateTags":
-			add("TagWhatIsOurs", r.action, slices.Concat(images, snapshots), nil)
+			add("TagWhatIsOurs", r.action, all, nil)
 		default: // what exists and carries our tag, and what never exists and is asked for in advance
-			add("ChangeWhatIsOurs", r.action, slices.Concat(images, snapshots), ours)
+			add("ChangeWhatIsOurs", r.action, all, ours)
 			add("AskBeforehand", r.action, nobody, nil)
 		}
 	}

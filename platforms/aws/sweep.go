@@ -44,6 +44,9 @@ func (b *broom) sweep(ctx context.Context) ([]target.Leftover, error) {
 		}
 	}
 	for _, region := range b.regions() {
+		if b.hasMachines(region) { // first: they cost most
+			errs = append(errs, b.machines(ctx, region))
+		}
 		errs = append(errs, b.region(ctx, region))
 	}
 	return b.found, errors.Join(errs...)
@@ -126,10 +129,19 @@ func (b *broom) kept(ctx context.Context, region, id string) (bool, error) {
 // region removes images, then snapshots, until nothing shows any more.
 func (b *broom) region(ctx context.Context, region string) error {
 	images, snapshots := b.ids(kindImage, region), b.ids(kindSnapshot, region)
-	unsure := slices.ContainsFunc(b.maybe, func(e journal.Entry) bool { return e.Place == region })
+	unsure := slices.ContainsFunc(b.maybe, func(e journal.Entry) bool { return e.Place == region && !isMachine(e) })
+	return b.rounds(ctx, region, unsure, func(ctx context.Context) (removed, left, unseen int, err error) {
+		removed, left, err = b.round(ctx, region, &images, &snapshots)
+		return removed, left, len(images) + len(snapshots), err
+	})
+}
+
+// rounds looks and removes until nothing shows any more. unseen is what should
+// be there and does not show yet, or never did.
+func (b *broom) rounds(ctx context.Context, region string, unsure bool, round func(context.Context) (removed, left, unseen int, err error)) error {
 	wait := b.cloud.Limits.Poll
 	for empty := 0; ; {
-		removed, left, err := b.round(ctx, region, &images, &snapshots)
+		removed, left, unseen, err := round(ctx)
 		if err != nil {
 			return err
 		}
@@ -138,7 +150,7 @@ func (b *broom) region(ctx context.Context, region string) error {
 		} else {
 			empty++
 		}
-		settled := !unsure && len(images)+len(snapshots) == 0 && left == 0
+		settled := !unsure && unseen == 0 && left == 0
 		if b.dry || settled || empty >= maxEmptyLooks && left == 0 {
 			return nil
 		}
@@ -271,11 +283,13 @@ func (b *broom) stored(ctx context.Context, region string, filter types.Filter) 
 	return out.Snapshots, nil
 }
 
-func add(ids []string, id string) []string {
-	if id == "" || slices.Contains(ids, id) {
-		return ids
+func add(ids []string, more ...string) []string {
+	for _, id := range more {
+		if id != "" && !slices.Contains(ids, id) {
+			ids = append(ids, id)
+		}
 	}
-	return append(ids, id)
+	return ids
 }
 
 func drop(ids []string, id string) []string {

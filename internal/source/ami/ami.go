@@ -82,6 +82,9 @@ func (c *Config) Validate(faults template.Faults) {
 	}
 }
 
+// Pinned tells whether the template itself says which AMI it is.
+func (c *Config) Pinned() bool { return c.ID != "" }
+
 // Prefix reads an item of Allow.
 func Prefix(text string) (netip.Prefix, error) {
 	prefix, err := netip.ParsePrefix(text)
