@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"slices"
@@ -94,6 +95,10 @@ func Retryable(err error) bool {
 	var sent *smithyhttp.RequestSendError
 	if errors.As(err, &sent) {
 		return true // no answer: the connection broke
+	}
+	var broken *net.OpError
+	if errors.As(err, &broken) || errors.Is(err, io.ErrUnexpectedEOF) {
+		return true // half an answer
 	}
 	var response *smithyhttp.ResponseError
 	return errors.As(err, &response) && response.HTTPStatusCode() >= http.StatusInternalServerError

@@ -23,6 +23,8 @@ import (
 // with a key, is honest.
 type SSHOptions struct {
 	Authorized ssh.PublicKey
+	HostKey    ssh.Signer   // nil makes one
+	Listener   net.Listener // nil opens a port on loopback
 	// Command answers a command line and returns how it ended; nil runs it with
 	// this machine's sh, without sudo. ErrSilent ends the channel without a
 	// word.
@@ -58,13 +60,15 @@ type SSHServer struct {
 // NewSSHServer starts a server that ends with the test.
 func NewSSHServer(t testing.TB, options SSHOptions) *SSHServer {
 	t.Helper()
-	_, private, err := ed25519.GenerateKey(rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	host, err := ssh.NewSignerFromKey(private)
-	if err != nil {
-		t.Fatal(err)
+	host := options.HostKey
+	if host == nil {
+		_, private, err := ed25519.GenerateKey(rand.Reader)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if host, err = ssh.NewSignerFromKey(private); err != nil {
+			t.Fatal(err)
+		}
 	}
 	if options.Subsystems == nil {
 		options.Subsystems = map[string]func(ssh.Channel){"sftp": serveFiles}
@@ -76,7 +80,10 @@ func NewSSHServer(t testing.TB, options SSHOptions) *SSHServer {
 		return nil, nil
 	}}
 	config.AddHostKey(host)
-	listener := Listen(t)
+	listener := options.Listener
+	if listener == nil {
+		listener = Listen(t)
+	}
 	s := &SSHServer{Addr: listener.Addr().String(), HostKey: host.PublicKey(), ctx: t.Context(), options: options}
 	go Accept(listener, func(conn net.Conn) { s.serve(conn, config) })
 	t.Cleanup(s.Drop)

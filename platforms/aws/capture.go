@@ -40,7 +40,7 @@ func (i *instance) seal(ctx context.Context) error {
 // its volume is at rest.
 func (i *instance) stop(ctx context.Context) error {
 	region := i.l.config.Region
-	_, err := shown(ctx, i.l.work, "ec2:StopInstances", ended, func(ctx context.Context) (*ec2.StopInstancesOutput, error) {
+	_, err := shown(ctx, i.l.work, region, "ec2:StopInstances", ended, func(ctx context.Context) (*ec2.StopInstancesOutput, error) {
 		return i.l.cloud.EC2(region).StopInstances(ctx, &ec2.StopInstancesInput{InstanceIds: []string{i.id}})
 	})
 	if err != nil {
@@ -68,10 +68,12 @@ func (i *instance) stop(ctx context.Context) error {
 // no token, so a second attempt after a lost answer finds the name taken: by us.
 func (l *launch) capture(ctx context.Context, id string) (*ami, error) {
 	region := l.config.Region
-	if err := l.begin(kindImage, region); err != nil {
-		return nil, err
+	for _, kind := range []string{kindImage, kindSnapshot} {
+		if err := l.begin(kind, region); err != nil {
+			return nil, err
+		}
 	}
-	out, err := shown(ctx, l.work, "ec2:CreateImage", ended, func(ctx context.Context) (*ec2.CreateImageOutput, error) {
+	out, err := shown(ctx, l.work, region, "ec2:CreateImage", ended, func(ctx context.Context) (*ec2.CreateImageOutput, error) {
 		return l.cloud.EC2(region).CreateImage(ctx, &ec2.CreateImageInput{
 			InstanceId: aws.String(id), Name: aws.String(l.imageName(l.t)), Description: aws.String(l.description()), NoReboot: aws.Bool(true),
 			TagSpecifications: []types.TagSpecification{

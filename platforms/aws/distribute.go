@@ -150,7 +150,7 @@ func (w *work) finish(ctx context.Context, a *ami) error {
 	}
 	tags[tagState] = stateDone
 	w.call(a)
-	_, err := amazon.Do(ctx, w.cloud, a.region, "ec2:CreateTags", func(ctx context.Context) (*ec2.CreateTagsOutput, error) {
+	_, err := shown(ctx, w, a.region, "ec2:CreateTags", []string{"InvalidSnapshot.NotFound", "InvalidAMIID.NotFound"}, func(ctx context.Context) (*ec2.CreateTagsOutput, error) {
 		return w.cloud.EC2(a.region).CreateTags(ctx, &ec2.CreateTagsInput{Resources: []string{a.id, a.snapshot}, Tags: ec2Tags(tags)})
 	})
 	return err

@@ -165,8 +165,10 @@ func (w *work) copyTo(ctx context.Context, region, source string) (*ami, error) 
 		w.task.Note("%s: %s is there already: %s", region, w.imageName(w.t), found.id)
 		return w.ready(ctx, found)
 	}
-	if err := w.begin(kindImage, region); err != nil {
-		return nil, err
+	for _, kind := range []string{kindImage, kindSnapshot} {
+		if err := w.begin(kind, region); err != nil {
+			return nil, err
+		}
 	}
 	out, err := amazon.Do(ctx, w.cloud, region, "ec2:CopyImage", func(ctx context.Context) (*ec2.CopyImageOutput, error) {
 		return w.cloud.EC2(region).CopyImage(ctx, w.copying(region, source))
@@ -185,7 +187,17 @@ func (w *work) copyTo(ctx context.Context, region, source string) (*ami, error) 
 	if err := w.note(journal.Entry{Kind: kindImage, Place: region, ID: made.id}); err != nil {
 		return nil, err
 	}
-	return w.ready(ctx, made)
+	return w.whole(ctx, made)
+}
+
+// whole waits until an image can be used whose snapshot EC2 makes with it: that
+// is noted as soon as it is known.
+func (w *work) whole(ctx context.Context, made *ami) (*ami, error) {
+	made, err := w.ready(ctx, made)
+	if err != nil || made.snapshot == "" {
+		return made, err
+	}
+	return made, w.note(journal.Entry{Kind: kindSnapshot, Place: made.region, ID: made.snapshot})
 }
 
 // ready waits until an image can be used.

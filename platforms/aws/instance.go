@@ -99,7 +99,7 @@ func (l *launch) start(ctx context.Context, image types.Image, purpose string, t
 	if err := l.begin(kindInstance, region); err != nil {
 		return nil, err
 	}
-	out, err := shown(ctx, l.work, "ec2:RunInstances", []string{"InvalidGroup.NotFound", "InvalidKeyPair.NotFound", "InvalidAMIID.NotFound"}, func(ctx context.Context) (*ec2.RunInstancesOutput, error) {
+	out, err := shown(ctx, l.work, region, "ec2:RunInstances", []string{"InvalidGroup.NotFound", "InvalidKeyPair.NotFound", "InvalidAMIID.NotFound"}, func(ctx context.Context) (*ec2.RunInstancesOutput, error) {
 		return l.cloud.EC2(region).RunInstances(ctx, in)
 	})
 	if err != nil {

@@ -13,9 +13,11 @@ import (
 
 	"github.com/org/imagebuild-action/internal/amazon"
 	"github.com/org/imagebuild-action/internal/awstest"
+	"github.com/org/imagebuild-action/internal/guest"
 	"github.com/org/imagebuild-action/internal/image"
 	"github.com/org/imagebuild-action/internal/journal"
 	"github.com/org/imagebuild-action/internal/report"
+	amisource "github.com/org/imagebuild-action/internal/source/ami"
 	"github.com/org/imagebuild-action/internal/target"
 	"github.com/org/imagebuild-action/internal/testkit"
 	"github.com/org/imagebuild-action/internal/undo"
@@ -24,7 +26,7 @@ import (
 // quick are limits for a cloud on loopback.
 var quick = amazon.Limits{
 	Attempt: 250 * time.Millisecond, Attempts: 6, Delay: time.Millisecond, MaxDelay: 20 * time.Millisecond, Poll: time.Millisecond, MaxPoll: 5 * time.Millisecond,
-	Appear: 5 * time.Second, Settle: 5 * time.Second, Stall: 5 * time.Second,
+	Appear: 5 * time.Second, Settle: 5 * time.Second, Boot: 10 * time.Second, Stall: 5 * time.Second,
 }
 
 // disks hands out one disk.
@@ -59,6 +61,10 @@ type trial struct {
 	task     report.Task
 
 	olderThan int64 // seconds, for collect
+
+	source *amisource.Config // of launches
+	steps  func(ctx context.Context, g guest.Guest) error
+	edit   func(*target.Launch)
 }
 
 // notes keeps the warnings, of all tasks below it.

@@ -130,7 +130,7 @@ func (l *launch) make(ctx context.Context) (made *ami, err error) {
 			return err
 		}
 		task.Note("%s in %s", made.id, l.config.Region)
-		made, err = l.ready(ctx, made)
+		made, err = l.whole(ctx, made)
 		return err
 	})
 	return made, err

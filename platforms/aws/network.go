@@ -21,10 +21,10 @@ import (
 
 // shown makes a call that names something new, until that shows: codes are
 // EC2's words for "there is no such thing".
-func shown[T any](ctx context.Context, w *work, right string, codes []string, fn func(context.Context) (T, error)) (out T, err error) {
+func shown[T any](ctx context.Context, w *work, region, right string, codes []string, fn func(context.Context) (T, error)) (out T, err error) {
 	var last error
 	err = w.cloud.Poll(ctx, w.cloud.Limits.Appear, right, func(ctx context.Context) (bool, error) {
-		out, last = amazon.Do(ctx, w.cloud, w.config.Region, right, fn)
+		out, last = amazon.Do(ctx, w.cloud, region, right, fn)
 		if amazon.Is(last, codes...) {
 			return false, nil
 		}
@@ -162,7 +162,7 @@ func (l *launch) createGroup(ctx context.Context) error {
 	if err := l.note(journal.Entry{Kind: kindGroup, Place: region, ID: l.group}); err != nil {
 		return err
 	}
-	_, err = shown(ctx, l.work, "ec2:AuthorizeSecurityGroupIngress", []string{"InvalidGroup.NotFound"}, func(ctx context.Context) (*ec2.AuthorizeSecurityGroupIngressOutput, error) {
+	_, err = shown(ctx, l.work, region, "ec2:AuthorizeSecurityGroupIngress", []string{"InvalidGroup.NotFound"}, func(ctx context.Context) (*ec2.AuthorizeSecurityGroupIngressOutput, error) {
 		return l.cloud.EC2(region).AuthorizeSecurityGroupIngress(ctx, &ec2.AuthorizeSecurityGroupIngressInput{GroupId: aws.String(l.group), IpPermissions: ingress(l.source.SSHPort, from)})
 	})
 	if amazon.Is(err, "InvalidPermission.Duplicate") {
