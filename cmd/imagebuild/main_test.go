@@ -8,9 +8,12 @@ import (
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/org/imagebuild-action/internal/ec2host"
 )
 
 func TestMain(m *testing.M) {
+	ec2host.Relay()
 	testscript.Main(m, map[string]func(){"imagebuild": main})
 }
 

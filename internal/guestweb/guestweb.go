@@ -14,7 +14,8 @@
 //
 // It serves exactly the files given, from memory, to GET and HEAD, and refuses
 // everything else: other paths, listings, bodies, long headers, and more than a
-// few connections at a time. What was asked for is told, with a bound.
+// few connections at a time. What was asked for is told, with a bound. Serve has
+// another handler in place of the files, and the other limits.
 package guestweb
 
 import (
@@ -24,9 +25,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/org/imagebuild-action/internal/fault"
@@ -61,32 +60,32 @@ type Read struct {
 
 // Server is a running server. Close it.
 type Server struct {
-	files  map[string][]byte
-	note   func(Read)
 	socket string
 	remove func() error
 	http   *http.Server
 	done   chan error
 	slots  chan struct{}
-
-	mu   sync.Mutex
-	told int
 }
 
 // Start serves files, by their paths without a leading slash. note, which may
 // be nil, is told of every request, one at a time.
 func Start(files map[string][]byte, note func(Read)) (*Server, error) {
+	return Serve(&fileHandler{files: files, note: note})
+}
+
+// Serve answers what the guest asks for by a handler.
+func Serve(handler http.Handler) (*Server, error) {
 	dir, remove, err := run.TempDir(os.TempDir(), "guestweb-") // mode 0700
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{files: files, note: note, socket: filepath.Join(dir, "s"), remove: remove, done: make(chan error, 1), slots: make(chan struct{}, maxConnections)}
+	s := &Server{socket: filepath.Join(dir, "s"), remove: remove, done: make(chan error, 1), slots: make(chan struct{}, maxConnections)}
 	listener, err := net.ListenUnix("unix", &net.UnixAddr{Name: s.socket, Net: "unix"})
 	if err != nil {
 		return nil, fault.Wrap(fault.Environment, errors.Join(fmt.Errorf("serve the installer's answers: %w; a shorter TMPDIR may help", err), remove()))
 	}
 	s.http = &http.Server{
-		Handler: http.HandlerFunc(s.serve), MaxHeaderBytes: maxHeaderBytes,
+		Handler: handler, MaxHeaderBytes: maxHeaderBytes,
 		ReadHeaderTimeout: headerTimeout, ReadTimeout: headerTimeout, WriteTimeout: writeTimeout, IdleTimeout: idleTimeout,
 		DisableGeneralOptionsHandler: true,
 	}
@@ -110,36 +109,4 @@ func (s *Server) Close() error {
 		err = errors.Join(err, serveErr)
 	}
 	return errors.Join(err, s.remove())
-}
-
-func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
-	status := http.StatusOK
-	content, found := s.files[strings.TrimPrefix(r.URL.Path, "/")]
-	switch {
-	case r.Method != http.MethodGet && r.Method != http.MethodHead:
-		status = http.StatusMethodNotAllowed
-	case r.ContentLength != 0:
-		status = http.StatusRequestEntityTooLarge
-	case !found:
-		status = http.StatusNotFound
-	}
-	if status != http.StatusOK {
-		content = []byte(http.StatusText(status) + "\n")
-		w.Header().Set("Connection", "close")
-	}
-	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-	w.Header().Set("Content-Length", strconv.Itoa(len(content)))
-	w.WriteHeader(status)
-	if r.Method != http.MethodHead {
-		_, _ = w.Write(content)
-	}
-	s.tell(Read{r.Method, r.URL.Path[:min(len(r.URL.Path), maxPath)], status})
-}
-
-func (s *Server) tell(r Read) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.told++; s.note != nil && s.told <= maxTold {
-		s.note(r)
-	}
 }

@@ -21,7 +21,7 @@ var floors = [][]string{
 	2: {"internal/plan", "internal/format/tarball", "internal/testkit", "internal/githubtest/...", "internal/workflow", "internal/dockertest", "internal/tty", "internal/failure", "internal/awstest/..."},
 	3: {"internal/format/...", "internal/chroot", "internal/ssh", "internal/cache", "internal/toolroot", "internal/userns", "internal/container", "internal/github", "internal/revision", "internal/dockertest", "internal/fetch", "internal/guestweb", "internal/amazon"},
 	4: {"internal/tree", "internal/vm", "internal/artifact", "internal/entry", "platforms/internal/pack", "internal/extract", "internal/ebsdirect", "internal/source/ami"},
-	5: {"internal/emit", "internal/engine", "internal/seal", "internal/bootfiles", "internal/vagrant", "internal/manifest", "internal/verify", "internal/source/bootstrap", "platforms/libvirt", "platforms/virtualbox", "platforms/vmware", "internal/source/image", "internal/source/iso", "platforms/aws"},
+	5: {"internal/emit", "internal/engine", "internal/seal", "internal/bootfiles", "internal/vagrant", "internal/manifest", "internal/verify", "internal/source/bootstrap", "platforms/libvirt", "platforms/virtualbox", "platforms/vmware", "internal/source/image", "internal/source/iso", "platforms/aws", "internal/ec2host"},
 	6: {"platforms", "provision/...", "internal/source", "internal/release"},
 	7: {"internal/build"},
 	8: {"internal/cli", "internal/action"},

@@ -145,6 +145,9 @@ func (a *arguments) network(c Config) error {
 	// Port 0: the kernel picks a free one, and QEMU says which. Choosing one
 	// ourselves would race with everybody else.
 	netdev := fmt.Sprintf("user,id=net0,hostfwd=tcp:127.0.0.1:0-:%d", guestPort)
+	if c.Subnet != "" {
+		netdev += ",net=" + escape(c.Subnet)
+	}
 	if c.Restrict {
 		netdev += ",restrict=on"
 	}

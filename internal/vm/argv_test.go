@@ -76,7 +76,7 @@ func TestArgvOptions(t *testing.T) {
 	c.Accel, c.Restrict, c.UUID = KVM, true, "00000000-0000-4000-8000-000000000000"
 	c.Disks = append(c.Disks, Disk{Path: "data.raw", Format: "raw"}, Disk{Path: "seed.iso", Format: "raw", CDROM: true})
 	c.OEMStrings = []string{"a,b=c"}
-	c.Extra = []string{"-S"}
+	c.Extra, c.Subnet = []string{"-S"}, "169.254.169.0/24"
 	argv, err := Argv(c)
 	if err != nil {
 		t.Fatal(err)

@@ -60,6 +60,7 @@ type Config struct {
 	Incoming     bool            // started empty, to be filled by LoadState
 	Restrict     bool            // the guest reaches nothing; the forwarded port still works
 	NoNetwork    bool            // no network card at all
+	Subnet       string          // of the guest's network, as "169.254.169.0/24"; empty means QEMU's own, 10.0.2.0/24
 	Services     []Service       // what the guest's network offers; reachable with Restrict too
 	Kernel       string          // file to boot in place of a disk's boot loader; empty means the firmware looks
 	Initrd       string          // that goes with Kernel

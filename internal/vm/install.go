@@ -13,7 +13,7 @@ import (
 // input and output. Nobody but the guest can reach it, and it is there with
 // Config.Restrict too (qemu(1), guestfwd).
 type Service struct {
-	Address string // in 10.0.2.0/24, apart from the addresses that QEMU uses itself (.2 to .4, .15)
+	Address string // in the guest's network, apart from the addresses that QEMU uses itself (.2 to .4, .15)
 	Port    int
 	Command []string // an absolute path and its arguments
 }

@@ -231,4 +231,3 @@ func explainLimit(err error) error {
 	}
 	return fmt.Errorf("%w; %s", err, remedy)
 }
-

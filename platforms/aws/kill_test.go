@@ -6,17 +6,23 @@ import (
 	"os"
 	"os/exec"
 	"slices"
+	"strconv"
 	"testing"
 	"time"
 
 	"github.com/org/imagebuild-action/internal/awstest"
 	"github.com/org/imagebuild-action/internal/journal"
 	"github.com/org/imagebuild-action/internal/report"
+	"github.com/org/imagebuild-action/internal/target"
 	"github.com/org/imagebuild-action/internal/undo"
 )
 
-// victimDir is set in a process that publishes until it is killed.
-const victimDir = "IMAGEBUILD_TEST_JOURNALS"
+// victimDir is set in a process that publishes until it is killed, and
+// victimPort besides in one that launches, for instances whose ssh is there.
+const (
+	victimDir  = "IMAGEBUILD_TEST_JOURNALS"
+	victimPort = "IMAGEBUILD_TEST_PORT"
+)
 
 func TestMain(m *testing.M) {
 	if dir := os.Getenv(victimDir); dir != "" {
@@ -43,7 +49,12 @@ func victim(dir string) int {
 		return 1
 	}
 	publication.Journal = j
-	if _, err := r.platform().Publish(context.Background(), publication, report.Discard.Begin("publish")); err != nil {
+	if port := os.Getenv(victimPort); port != "" {
+		err = r.victimLaunch(port, &stack, j)
+	} else {
+		_, err = r.platform().Publish(context.Background(), publication, report.Discard.Begin("publish"))
+	}
+	if err != nil {
 		return 1
 	}
 	if j.Keep() != nil {
@@ -52,9 +63,41 @@ func victim(dir string) int {
 	return 0
 }
 
-// Killed at fifty moments: what is left, gc finds; or the next run goes on
-// with it, and gc leaves that alone.
+// victimLaunch is a launch as the program does it.
+func (r *trial) victimLaunch(port string, stack *undo.Stack, j *journal.Journal) (err error) {
+	r.source = vendorSource()
+	if r.source.SSHPort, err = strconv.Atoi(port); err != nil {
+		return err
+	}
+	l, p := r.job(stack, j), r.platform()
+	if l.Origin, err = p.Origin(context.Background(), l); err != nil {
+		return err
+	}
+	if err := p.CheckLaunch(context.Background(), l); err != nil {
+		return err
+	}
+	_, err = p.Launch(context.Background(), l, report.Discard.Begin("launch"))
+	return err
+}
+
+// Killed at fifty moments of publishing.
 func TestKilled(t *testing.T) {
+	killed(t, func(t *testing.T) (*trial, []string) {
+		return newRun(t, awstest.Options{Lag: 1}).everything(), nil
+	}, (*trial).mustPublish)
+}
+
+// Killed at fifty moments of a launch.
+func TestLaunchKilled(t *testing.T) {
+	killed(t, func(t *testing.T) (*trial, []string) {
+		r, h := newLaunch(t, awstest.Options{Lag: 1})
+		return r.everything(), []string{victimPort + "=" + strconv.Itoa(h.port)}
+	}, (*trial).mustLaunch)
+}
+
+// killed runs victims: what one leaves, gc finds; or the next run goes on with
+// it, and gc leaves that alone.
+func killed(t *testing.T, begin func(*testing.T) (*trial, []string), finish func(*trial) target.Published) {
 	if os.Getenv("IMAGEBUILD_E2E") != "1" {
 		t.Skip("IMAGEBUILD_E2E is not 1")
 	}
@@ -63,12 +106,12 @@ func TestKilled(t *testing.T) {
 		t.Fatal(err)
 	}
 	random := rand.New(rand.NewPCG(5, 50))
-	whole, calls := publishingTakes(t, self)
+	whole, calls := wholeRunTakes(t, self, begin)
 	killed, left, finished := 0, 0, 0
 	for i := 0; killed < 50; i++ {
-		r := newRun(t, awstest.Options{Lag: 1}).everything()
+		r, env := begin(t)
 		r.server.SetParameter("us-east-1", "/images/golden", "ami-before")
-		cmd := r.victim(self)
+		cmd := r.victim(self, env)
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
 		}
@@ -86,7 +129,7 @@ func TestKilled(t *testing.T) {
 			left++
 		}
 		if i%3 == 0 {
-			r.mustPublish() // goes on where the other was, or begins anew
+			finish(r) // goes on where the other was, or begins anew
 			finished++
 		}
 		before := r.server.Resources()
@@ -122,19 +165,19 @@ func (r *trial) complete() []string {
 	return want
 }
 
-func (r *trial) victim(self string) *exec.Cmd {
+func (r *trial) victim(self string, env []string) *exec.Cmd {
 	cmd := exec.Command(self)
-	cmd.Env = append(r.server.Client(os.Environ()), victimDir+"="+r.dir)
+	cmd.Env = append(append(r.server.Client(os.Environ()), victimDir+"="+r.dir), env...)
 	cmd.Stderr = os.Stderr
 	return cmd
 }
 
-// publishingTakes measures a run that nobody kills.
-func publishingTakes(t *testing.T, self string) (took time.Duration, calls int) {
+// wholeRunTakes measures a run that nobody kills.
+func wholeRunTakes(t *testing.T, self string, begin func(*testing.T) (*trial, []string)) (took time.Duration, calls int) {
 	t.Helper()
-	r := newRun(t, awstest.Options{Lag: 1}).everything()
+	r, env := begin(t)
 	begun := time.Now()
-	if err := r.victim(self).Run(); err != nil {
+	if err := r.victim(self, env).Run(); err != nil {
 		t.Fatal(err)
 	}
 	if got := r.server.Resources(); !slices.Equal(got, r.complete()) {

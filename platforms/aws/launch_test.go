@@ -36,10 +36,16 @@ func newLaunch(t testing.TB, o awstest.Options) (*trial, *hosts) {
 	for i, name := range []string{"debian-12-amd64-20250101-1", vendorName, "debian-12-amd64-20251231-9"} {
 		r.server.Seed(awstest.Seed{Name: name, Owner: vendor, Disk: r.disk, Created: time.Date(2026, 1, 1-200*(i%2^1)*(i+1), 0, 0, 0, 0, time.UTC)})
 	}
-	r.source = amisource.New()
-	r.source.Owner, r.source.Name, r.source.Allow, r.source.SSHPort = vendor, "debian-12-amd64-*", []string{"127.0.0.0/8"}, h.port
+	r.source = vendorSource()
+	r.source.SSHPort = h.port
 	r.config.CopyTo = []string{"us-east-1"}
 	return r, h
+}
+
+func vendorSource() *amisource.Config {
+	c := amisource.New()
+	c.Owner, c.Name, c.Allow = vendor, "debian-12-amd64-*", []string{"127.0.0.0/8"}
+	return c
 }
 
 // job is what the build would ask for.

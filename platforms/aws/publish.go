@@ -25,13 +25,13 @@ import (
 // Our tags. Nobody else's begin like them.
 const (
 	tagPrefix = "imagebuild:"
-	tagRun    = tagPrefix + "run"   // that made it
-	tagPlan   = tagPrefix + "plan"  // digest of the whole plan
-	tagCell   = tagPrefix + "cell"  // digest of what decides the bytes and the registration
-	tagDisk   = tagPrefix + "disk"  // checksum of the disk's blocks
+	tagRun    = tagPrefix + "run"    // that made it
+	tagPlan   = tagPrefix + "plan"   // digest of the whole plan
+	tagCell   = tagPrefix + "cell"   // digest of what decides the bytes and the registration
+	tagDisk   = tagPrefix + "disk"   // checksum of the disk's blocks
 	tagFrom   = tagPrefix + "source" // the AMI that it was made of, if it was
-	tagBegan  = tagPrefix + "began" // when, of what exists only while an image is made
-	tagState  = tagPrefix + "state" // done, when everything is
+	tagBegan  = tagPrefix + "began"  // when, of what exists only while an image is made
+	tagState  = tagPrefix + "state"  // done, when everything is
 	stateDone = "done"
 	// stateUndone is of what was done in a build that failed after all.
 	stateUndone = "undone"

@@ -18,7 +18,7 @@ type Record struct {
 	AMIName  string        `json:"ami_name"`
 	Plan     string        `json:"plan_digest"`
 	Cell     string        `json:"cell_digest"`
-	Source   string        `json:"source_ami,omitempty"` // that an instance was launched of
+	Source   string        `json:"source_ami,omitempty"`    // that an instance was launched of
 	Disk     string        `json:"disk_checksum,omitempty"` // base64 of the SHA-256 over the SHA-256 of all 512 KiB blocks that are not zero
 	Account  string        `json:"account"`
 	Images   []RecordImage `json:"images"`
