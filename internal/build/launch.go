@@ -146,7 +146,9 @@ func (b *builder) launchCell(ctx context.Context, cell *plan.Cell, task report.T
 			task.Warn("the failure bundle is incomplete: %v", err)
 		}
 	}
-	l.Steps = func(ctx context.Context, g guest.Guest, task report.Task) error { return b.launchSteps(ctx, cell, g, task) }
+	l.Steps = func(ctx context.Context, g guest.Guest, task report.Task) error {
+		return b.launchSteps(ctx, cell, g, task)
+	}
 	if b.Until != StageProvision && b.Until != StagePack {
 		l.Tests = func(ctx context.Context, g guest.Guest, seen target.Booted, task report.Task) error {
 			return b.launchTests(ctx, cell, p.ImageName(l.Publication), g, seen, task)

@@ -36,7 +36,7 @@ type clouds struct {
 	run      string
 	undo     undo.Stack
 	journals map[string]*journal.Journal // by the type of the platform
-	records  map[string][]byte // files for the output folder, by name
+	records  map[string][]byte           // files for the output folder, by name
 }
 
 // JournalDir is where a run notes what it makes in clouds.
