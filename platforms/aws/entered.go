@@ -12,6 +12,7 @@ import (
 	"github.com/org/imagebuild-action/internal/entry"
 	"github.com/org/imagebuild-action/internal/fault"
 	"github.com/org/imagebuild-action/internal/guest"
+	"github.com/org/imagebuild-action/internal/report"
 	"github.com/org/imagebuild-action/internal/run"
 	"github.com/org/imagebuild-action/internal/ssh"
 	"github.com/org/imagebuild-action/internal/target"
@@ -48,6 +49,22 @@ func (i *instance) enter(ctx context.Context) (entry.Seen, error) {
 	alive, stop := i.watch(ctx)
 	defer stop()
 	return i.dial(alive)
+}
+
+// startFinished waits for cloud-init, which goes on after it has let us in, and
+// would be in the way of steps that install something. That it has failed in a
+// part is for the steps and tests to notice.
+const startFinished = "command -v cloud-init >/dev/null 2>&1 || exit 0; cloud-init status --wait >/dev/null 2>&1; exit 0"
+
+func (i *instance) finishStart(ctx context.Context, task report.Task) error {
+	limited, cancel := context.WithTimeout(ctx, i.l.cloud.Limits.Boot)
+	defer cancel()
+	_, err := i.client.Output(limited, "sh", "-c", startFinished)
+	if limited.Err() != nil && ctx.Err() == nil {
+		task.Warn("cloud-init is not done after %s; going on", i.l.cloud.Limits.Boot)
+		return nil
+	}
+	return i.within(ctx, err)
 }
 
 func (i *instance) dial(ctx context.Context) (seen entry.Seen, err error) {

@@ -122,7 +122,7 @@ func (l *launch) start(ctx context.Context, image types.Image, purpose string, t
 	}
 	i.seen, i.seconds = seen, time.Since(began).Seconds()
 	task.Note("entered after %.0f s by %s, kernel %s", i.seconds, i.way().How, seen.Kernel)
-	return i, nil
+	return i, i.finishStart(ctx, task)
 }
 
 // await waits until the instance runs and has an address.
