@@ -16,7 +16,6 @@ import (
 	"github.com/org/imagebuild-action/internal/plan"
 	"github.com/org/imagebuild-action/internal/report"
 	"github.com/org/imagebuild-action/internal/run"
-	"github.com/org/imagebuild-action/internal/source"
 	"github.com/org/imagebuild-action/internal/target"
 	"github.com/org/imagebuild-action/internal/template"
 )
@@ -129,7 +128,7 @@ func (b *builder) load(ctx context.Context) error {
 		return err
 	}
 	for _, t := range b.plan.Trees {
-		b.remote = source.Remote(t.Source.Kind)
+		b.remote = t.Engine == template.Instance // one source, so all or none
 		b.trees = append(b.trees, &builtTree{plan: t, epoch: b.Epoch, disks: map[string]*disk{}})
 	}
 	b.result.Name, b.result.Version, b.result.PlanDigest = b.plan.Name, b.plan.Version, b.plan.Digest

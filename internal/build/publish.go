@@ -16,8 +16,8 @@ import (
 	"github.com/org/imagebuild-action/internal/journal"
 	"github.com/org/imagebuild-action/internal/plan"
 	"github.com/org/imagebuild-action/internal/report"
-	"github.com/org/imagebuild-action/internal/source"
 	"github.com/org/imagebuild-action/internal/target"
+	"github.com/org/imagebuild-action/internal/template"
 	"github.com/org/imagebuild-action/internal/undo"
 	"github.com/org/imagebuild-action/internal/verify"
 	"github.com/org/imagebuild-action/platforms"
@@ -243,7 +243,7 @@ func Policies(ctx context.Context, o Options) (map[string][]byte, error) {
 		if !ok {
 			continue
 		}
-		if launcher, ok := cloud.(platforms.Launcher); ok && source.Remote(cell.Tree.Source.Kind) {
+		if launcher, ok := cloud.(platforms.Launcher); ok && cell.Tree.Engine == template.Instance {
 			policies[cell.Platform], err = launcher.LaunchPolicy(cell.Tree.Source.Config)
 		} else {
 			policies[cell.Platform], err = cloud.Policy()

@@ -160,3 +160,23 @@ func TestDigestCovers(t *testing.T) {
 		check(name, mustPlan(t, dir, options()), true)
 	}
 }
+
+// What a source was found to be decides the cell's digest, unless the template
+// pins it.
+func TestPin(t *testing.T) {
+	fresh := func() *Plan { return mustPlan(t, checkout(t, source), options()) }
+	pin := func(origin string, decides bool) *Plan {
+		p := fresh()
+		if err := p.Pin(p.Cells[0], origin, decides); err != nil {
+			t.Fatal(err)
+		}
+		return p
+	}
+	plain, one, again, other, pinned := fresh(), pin("ami-1", true), pin("ami-1", true), pin("ami-2", true), pin("ami-1", false)
+	if one.Digest != again.Digest || one.Cells[0].Digest != again.Cells[0].Digest || one.Digest == other.Digest || one.Cells[0].Digest == other.Cells[0].Digest {
+		t.Errorf("%s and %s, %s", one.Digest, again.Digest, other.Digest)
+	}
+	if one.Digest == plain.Digest || one.Cells[1].Digest != plain.Cells[1].Digest || pinned.Digest != plain.Digest || pinned.Cells[0].Origin != "ami-1" {
+		t.Errorf("%s, %s, %s", one.Digest, plain.Digest, pinned.Digest)
+	}
+}

@@ -64,7 +64,7 @@ type Tree struct {
 	ID         string            `json:"id"` // lower-case hex; decides every byte of the canonical disk
 	Arch       string            `json:"arch"`
 	Engine     template.Engine   `json:"engine"`
-	Disk       template.Disk     `json:"disk"`
+	Disk       template.Disk     `json:"disk,omitzero"`
 	Machine    *template.Machine `json:"machine,omitempty"`     // with engine vm; decides nothing
 	GuestTools []string          `json:"guest_tools,omitempty"` // packages
 	Source     Source            `json:"source"`

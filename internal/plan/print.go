@@ -12,6 +12,7 @@ import (
 	"unicode"
 
 	"github.com/org/imagebuild-action/internal/fault"
+	"github.com/org/imagebuild-action/internal/template"
 )
 
 // JSON renders the plan for out/plan.json: the same bytes for the same plan on
@@ -68,8 +69,12 @@ func (p *Plan) tree(out io.Writer, t *Tree) {
 		}
 	}
 	slices.Sort(platforms)
-	fmt.Fprintf(out, "\ntree %s for %s: %s, engine %s, disk %s %s %s\n", short(t.ID), strings.Join(platforms, ", "),
-		t.Arch, t.Engine, t.Disk.Size, t.Disk.Filesystem, t.Disk.Firmware)
+	fmt.Fprintf(out, "\ntree %s for %s: %s, engine %s", short(t.ID), strings.Join(platforms, ", "), t.Arch, t.Engine)
+	if t.Engine == template.Instance {
+		fmt.Fprint(out, "; what the source is, is looked up when it is built\n")
+	} else {
+		fmt.Fprintf(out, ", disk %s %s %s\n", t.Disk.Size, t.Disk.Filesystem, t.Disk.Firmware)
+	}
 	rows := tabwriter.NewWriter(out, 0, 8, 2, ' ', 0)
 	fmt.Fprintf(rows, "  0\tsource\t%s\t\t%s\n", t.Source.Kind, short(t.Source.Digest))
 	for i, s := range t.Steps {

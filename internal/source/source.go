@@ -60,18 +60,6 @@ type DiskSource interface {
 	Slow() bool
 }
 
-// Remote tells whether a kind of source is where its platforms are: neither a
-// tree nor a disk is made of it here, and a platform that is a Launcher starts
-// a machine of it.
-func Remote(name string) bool {
-	for _, k := range list() {
-		if k.Name == name {
-			return len(k.Platforms) > 0
-		}
-	}
-	return false
-}
-
 // Request is what a build asks of any source besides its configuration.
 type Request struct {
 	Arch        string      // Debian's spelling: amd64, arm64

@@ -5,13 +5,14 @@ import (
 	"strings"
 )
 
-// elsewhere checks a template whose source is where its platforms are: it has
-// no other platforms, and nothing that is about what is made here.
+// elsewhere takes a template whose source is where its platforms are: it has no
+// other platforms, and nothing that is about what is made here.
 func (d *decoder) elsewhere(t *Template) {
 	kind := findKind(d.file.registry.Sources, t.Source.Kind)
 	if kind == nil || len(kind.Platforms) == 0 {
 		return
 	}
+	t.Engine, t.Disk, t.GuestTools = Instance, Disk{}, false
 	platforms := mapValue(d.file.root, "platforms")
 	for _, each := range t.Platforms {
 		if each.Kind != "" && !slices.Contains(kind.Platforms, each.Kind) {

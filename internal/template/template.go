@@ -13,9 +13,12 @@ type Engine string
 const (
 	Chroot Engine = "chroot" // in the root filesystem, at native speed
 	VM     Engine = "vm"     // over SSH, in a booted machine
+	// Instance is over SSH in a cloud's machine, where the source is there alone.
+	// No template says so: the source does.
+	Instance Engine = "instance"
 )
 
-// Enum lists the engines.
+// Enum lists the engines that a template can name.
 func (Engine) Enum() []string { return []string{string(Chroot), string(VM)} }
 
 // DefaultVersion is the version of an image that nobody gave one.
