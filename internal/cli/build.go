@@ -43,6 +43,10 @@ A platform that is a cloud (aws) is built and booted like the others, and with
 anything is built, what is there already is found, and when anything fails all
 that was made is removed again. ami-PLATFORM-ARCH.json lists them.
 
+Where the source is an AMI, the steps run in an instance of it, with or without
+--publish: without, the image is made, started and tested all the same, and then
+all of it is removed. It has no checkpoints, so --from is refused.
+
 With --workflow it builds here what a GitHub workflow builds there: every cell
 of the matrix of each job that uses the action, with the template, platform,
 architecture, variables, version and environment of the step. include, exclude and fromJSON

@@ -38,8 +38,8 @@ func (a *app) gcCommand() *cobra.Command {
 killed cannot, but it has noted on this machine, in the cache folder, what it
 made before it was made. gc reads those notes and removes what is left.
 
-It also looks in the regions of the template (and in those named) for snapshots
-and images that carry our tags and that no build has finished, as those of a
+It also looks in the regions of the template (and in those named) for snapshots,
+images, instances, security groups and key pairs that carry our tags and that no build has finished, as those of a
 workflow's job that was killed with its machine are. They are removed when they
 are older than --older-than: a build that is still at work elsewhere is not seen
 from here.
@@ -130,8 +130,8 @@ func (a *app) policyCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "policy [TEMPLATE]",
 		Short: "Print the least rights that publishing a template takes",
-		Long: `Prints the IAM policy that "imagebuild build --publish" needs for the template's
-platform of type aws: the actions that its settings lead to, in its regions, and
+		Long: `Prints the IAM policy that "imagebuild build --publish" (or any build, where the
+source is an AMI) needs for the template's platform of type aws: the actions that its settings lead to, in its regions, and
 changes only to what carries our tag. Attach it to the role that a workflow
 assumes, or to a person's user.
 

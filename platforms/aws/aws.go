@@ -14,6 +14,11 @@
 // carries tags that say which run made it. Whatever fails, what this run made is
 // taken back; what a killed run made, "imagebuild gc" finds.
 //
+// With the source ami an image is made of an instance instead, in which the
+// steps run: key pair, security group, instance, ssh, the steps, an end without
+// our traces, CreateImage, and an instance of the result for the tests. What
+// follows is the same, and so is what is refused: nothing is made in vain.
+//
 // It writes no file to pack, and refuses what EC2 would refuse later or what
 // would never boot there: a disk without NVMe and ENA drivers, encryption shared
 // with everyone, a deprecation date too far off, a TPM without UEFI.
