@@ -18,7 +18,11 @@ func TestKeysAndGroups(t *testing.T) {
 	server := awstest.New(t, awstest.Options{})
 	c, ctx := client(server), t.Context()
 	for _, tc := range []struct{ name, key, want string }{
-		{"k", aKey, ""}, {"k", aKey, "InvalidKeyPair.Duplicate"}, {"b", "ssh-ed25519 none", "InvalidKey.Format"}, {"b", aKey + "\n" + aKey, "InvalidKey.Format"}, {"ä", aKey, "InvalidParameterValue"},
+		{"k", aKey, ""},
+		{"k", aKey, "InvalidKeyPair.Duplicate"},
+		{"b", "ssh-ed25519 none", "InvalidKey.Format"},
+		{"b", aKey + "\n" + aKey, "InvalidKey.Format"},
+		{"ä", aKey, "InvalidParameterValue"},
 		{"b", "ecdsa-sha2-nistp256 AAAAE2VjZHNhLXNoYTItbmlzdHAyNTYAAAAIbmlzdHAyNTYAAABBBEmKSENjQEezOmxkZMy7opKgwFB9nkt5YRrYMjNuG5N87uRgg6CLrbo5wAdT/y6v0mKV0U2w0WZ2YB/++Tpockg=", "InvalidKey.Format"},
 	} {
 		if _, err := c.ImportKeyPair(ctx, &ec2.ImportKeyPairInput{KeyName: &tc.name, PublicKeyMaterial: []byte(tc.key)}); code(err) != tc.want {
