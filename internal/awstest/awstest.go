@@ -16,7 +16,7 @@
 // is not served, buckets among them.
 //
 // Instances exist in name only, unless Options have a Hypervisor: then each has
-// a disk made of its AMI's snapshot, which CreateImage reads. They are never
+// a disk made of its AMI's snapshot, which CreateImage reads without a restart. They are never
 // started again, have one disk and one network card, and are no spot instances.
 //
 // Only tests use it. It does not import package testing, so that a program can

@@ -39,7 +39,7 @@ func (s *Server) createImage(c *call) (object, *failure) {
 		started: s.opts.Now().UTC(), hidden: s.opts.Lag, pending: s.opts.Lag, content: from.content,
 	}
 	made := s.newImage(c.region, in, text(c.in["Name"]), taken.id, sizeGiB)
-	made.tags, made.instance, made.failed = tags, i.id, c.stillborn
+	made.tags, made.instance, made.failed, made.source = tags, i.id, c.stillborn, c.region.name+" "+i.image
 	taken.description = fmt.Sprintf("Created by CreateImage(%s) for %s", i.id, made.id)
 	c.region.snapshots[taken.id] = taken
 	if i.root.path != "" {

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -105,6 +106,9 @@ func (s *Server) showImage(r *region, each *machineImage) object {
 		if value != "" {
 			shown[name] = value
 		}
+	}
+	if region, id, ok := strings.Cut(each.source, " "); ok {
+		shown["SourceImageRegion"], shown["SourceImageId"] = region, id
 	}
 	if each.state() == "failed" {
 		shown["StateReason"] = object{"Code": "Server.InternalError", "Message": "Server.InternalError: An internal error occurred"}

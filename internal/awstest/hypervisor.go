@@ -75,7 +75,7 @@ func (s *Server) powerOn(r *region, i *instance, guest Guest) {
 	from := r.snapshots[i.root.snapshot].content
 	i.root.path = filepath.Join(s.dir, i.root.id)
 	guest.Disk = i.root.path
-	guest.Off = func() { s.poweredOff(r, i) }
+	guest.Off = func() { s.poweredOff(i) }
 	sizeBytes := i.root.sizeGiB << 30
 	s.background(i, func() {
 		err := from.writeTo(guest.Disk, sizeBytes)
@@ -124,7 +124,7 @@ func (s *Server) powerGone(i *instance) {
 }
 
 // poweredOff is what a guest did by itself.
-func (s *Server) poweredOff(r *region, i *instance) {
+func (s *Server) poweredOff(i *instance) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if i.state != running && i.state != pending || s.life.Err() != nil {
@@ -132,7 +132,7 @@ func (s *Server) poweredOff(r *region, i *instance) {
 	}
 	i.reason = [2]string{"Client.InstanceInitiatedShutdown", "Client.InstanceInitiatedShutdown: Instance initiated shutdown"}
 	if i.terminates {
-		s.end(r, i)
+		s.end(i)
 		return
 	}
 	i.state, i.wait = stopping, s.opts.Lag

@@ -16,7 +16,7 @@ type machineImage struct {
 	name       string
 	snapshot   string
 	sizeGiB    int64
-	source     string // region and id of what it is a copy of
+	source     string // region and id of what it is a copy of, or its instance was launched of
 	tags       map[string]string
 	created    time.Time
 	deprecated string

@@ -102,7 +102,7 @@ func (s *Server) reservation(r *region, ids []string) object {
 	var shown []any
 	for _, id := range ids {
 		if i := r.instances[id]; i != nil {
-			shown = append(shown, s.showInstance(r, i, false))
+			shown = append(shown, s.showInstance(i, false))
 		}
 	}
 	return object{"ReservationId": reservationID(ids[0]), "OwnerId": Account, "Groups": []any{}, "Instances": orNone(shown)}

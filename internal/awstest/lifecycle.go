@@ -84,7 +84,7 @@ func (s *Server) settle(r *region, i *instance) {
 }
 
 // end terminates an instance.
-func (s *Server) end(r *region, i *instance) {
+func (s *Server) end(i *instance) {
 	i.state, i.wait = shuttingDown, s.opts.Lag
 	s.powerGone(i)
 }
@@ -152,7 +152,7 @@ func (s *Server) terminateInstances(c *call) (object, *failure) {
 		if i.state != terminated && i.state != shuttingDown {
 			i.reason = [2]string{"Client.UserInitiatedShutdown", "Client.UserInitiatedShutdown: User initiated shutdown"}
 			i.reported = s.byUser()
-			s.end(c.region, i)
+			s.end(i)
 		}
 		changes = append(changes, change(i, before))
 	}
@@ -198,7 +198,7 @@ func (s *Server) describeInstances(c *call) (object, *failure) {
 		if !ok || len(wanted) == 0 && s.instance(c.region, id) == nil {
 			continue
 		}
-		shown = append(shown, object{"ReservationId": reservationID(id), "OwnerId": Account, "Groups": []any{}, "Instances": []any{s.showInstance(c.region, i, true)}})
+		shown = append(shown, object{"ReservationId": reservationID(id), "OwnerId": Account, "Groups": []any{}, "Instances": []any{s.showInstance(i, true)}})
 	}
 	return paged(object{"Reservations": orNone(shown)}, next), nil
 }
@@ -221,7 +221,7 @@ func (i *instance) fields() map[string][]string {
 }
 
 // showInstance shows an instance; seen counts as one look at it.
-func (s *Server) showInstance(r *region, i *instance, seen bool) object {
+func (s *Server) showInstance(i *instance, seen bool) object {
 	shown := object{
 		"InstanceId": i.id, "ImageId": i.image, "State": showState(i.state), "InstanceType": i.kind, "AmiLaunchIndex": int64(0), "LaunchTime": i.launched,
 		"Placement": object{"AvailabilityZone": i.subnet.zone, "Tenancy": "default", "GroupName": ""}, "Monitoring": object{"State": "disabled"},

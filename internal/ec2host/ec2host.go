@@ -3,7 +3,9 @@
 // http://169.254.169.254/ is a metadata service, which only the guest reaches.
 //
 //	func TestMain(m *testing.M) {
-//		ec2host.Relay() // ends the process if that is what it is
+//		if ec2host.Relay() {
+//			return
+//		}
 //		os.Exit(m.Run())
 //	}
 //	host := ec2host.New(t, ec2host.Options{})
@@ -82,16 +84,15 @@ func New(t T, opts Options) *Host {
 	return h
 }
 
-// Relay ends this process if the emulator has started it to reach a guest's
-// metadata service.
-func Relay() {
+// Relay says whether this process was started by the emulator to reach a guest's
+// metadata service; then it has done so, and the program is to end.
+func Relay() bool {
 	if !guestweb.Invoked(os.Args) {
-		return
+		return false
 	}
-	if err := guestweb.Relay(context.Background(), os.Args, os.Stdin, os.Stdout); err != nil {
-		os.Exit(1)
-	}
-	os.Exit(0)
+	// A guest whose connection breaks asks again, or is at its end.
+	_ = guestweb.Relay(context.Background(), os.Args, os.Stdin, os.Stdout)
+	return true
 }
 
 // Port is that of every guest's ssh server.
