@@ -114,7 +114,11 @@ func (w *work) parameter(ctx context.Context, a *ami) error {
 		Description: aws.String(w.description()),
 	}
 	_, err = amazon.Do(ctx, w.cloud, a.region, "ssm:PutParameter", func(ctx context.Context) (*ssm.PutParameterOutput, error) {
-		return w.cloud.SSM(a.region).PutParameter(ctx, in)
+		// Once sent it is waited for: cancelled, it could still arrive after the
+		// old value was put back.
+		sent, cancel := context.WithTimeout(context.WithoutCancel(ctx), w.cloud.Limits.Attempt)
+		defer cancel()
+		return w.cloud.SSM(a.region).PutParameter(sent, in)
 	})
 	if err != nil {
 		return err

@@ -187,7 +187,7 @@ func wholeRunTakes(t *testing.T, self string, begin func(*testing.T) (*trial, []
 }
 
 // settle waits until the calls of a process that is gone have been dealt with.
-func settle(t *testing.T, server *awstest.Server) {
+func settle(t testing.TB, server *awstest.Server) {
 	t.Helper()
 	if err := server.Idle(t.Context()); err != nil {
 		t.Fatal(err)

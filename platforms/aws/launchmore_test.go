@@ -34,6 +34,7 @@ func (r *trial) dieLaunching(fault awstest.Fault) {
 	}
 	r.edit = before
 	r.server.Heal()
+	settle(r.t, r.server)
 }
 
 // Without a journal, as after a job whose machine is gone, the tags tell; what

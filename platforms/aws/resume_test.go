@@ -30,6 +30,7 @@ func (r *trial) die(fault awstest.Fault) {
 		r.t.Fatal(err)
 	}
 	r.server.Heal()
+	settle(r.t, r.server)
 }
 
 // What a killed run began, the next one finishes: with the same snapshot, the
