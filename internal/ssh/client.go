@@ -159,6 +159,9 @@ func attempt(ctx context.Context, config Config, last *error) (*Client, error) {
 			return nil
 		},
 	}
+	if config.HostKey != nil {
+		clientConfig.HostKeyAlgorithms = algorithms(config.HostKey)
+	}
 	conn, channels, requests, err := ssh.NewClientConn(limited, config.Addr, clientConfig)
 	if err != nil {
 		_ = raw.Close()

@@ -3,6 +3,8 @@ package ssh
 import (
 	"bytes"
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
 	"crypto/rand"
 	"errors"
 	"io"
@@ -289,5 +291,28 @@ func TestOutputThatCannotBeWritten(t *testing.T) {
 	_ = r.CloseWithError(broken)
 	if err := c.Run(t.Context(), guest.Command{Argv: []string{"seq", "100000"}, Stdout: w}); !errors.Is(err, broken) {
 		t.Errorf("error %v", err)
+	}
+}
+
+// A server with several keys proves the one that it is asked for: our library
+// would take an ECDSA one first.
+func TestHostKeyAmongOthers(t *testing.T) {
+	mine, _ := key(t)
+	host, _ := key(t)
+	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	another, err := ssh.NewSignerFromKey(private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := testkit.NewSSHServer(t, testkit.SSHOptions{Authorized: mine.PublicKey(), HostKey: host, HostKeys: []ssh.Signer{another}})
+	c, err := Dial(t.Context(), Config{Addr: s.Addr, User: "root", Signers: []ssh.Signer{mine}, HostKey: host.PublicKey()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Close(); err != nil {
+		t.Error(err)
 	}
 }

@@ -16,6 +16,15 @@ type HostKey struct {
 	Private []byte // in OpenSSH's format
 }
 
+// algorithms are those by which a server proves that it has a key. It may have
+// others besides, and would use one of them unless it was asked for this one.
+func algorithms(key ssh.PublicKey) []string {
+	if key.Type() == ssh.KeyAlgoRSA {
+		return []string{ssh.KeyAlgoRSASHA512, ssh.KeyAlgoRSASHA256}
+	}
+	return []string{key.Type()}
+}
+
 // NewHostKey makes one for a machine's life.
 func NewHostKey() (HostKey, error) {
 	_, private, err := ed25519.GenerateKey(rand.Reader)

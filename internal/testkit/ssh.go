@@ -24,6 +24,7 @@ import (
 type SSHOptions struct {
 	Authorized ssh.PublicKey
 	HostKey    ssh.Signer   // nil makes one
+	HostKeys   []ssh.Signer // more of them, of other types
 	Listener   net.Listener // nil opens a port on loopback
 	// Command answers a command line and returns how it ended; nil runs it with
 	// this machine's sh, without sudo. ErrSilent ends the channel without a
@@ -80,6 +81,9 @@ func NewSSHServer(t testing.TB, options SSHOptions) *SSHServer {
 		return nil, nil
 	}}
 	config.AddHostKey(host)
+	for _, each := range options.HostKeys {
+		config.AddHostKey(each)
+	}
 	listener := options.Listener
 	if listener == nil {
 		listener = Listen(t)
