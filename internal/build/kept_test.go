@@ -12,11 +12,14 @@ import (
 	"github.com/org/imagebuild-action/internal/artifact"
 	"github.com/org/imagebuild-action/internal/fault"
 	"github.com/org/imagebuild-action/internal/format/raw"
+	"github.com/org/imagebuild-action/internal/image"
 	"github.com/org/imagebuild-action/internal/manifest"
+	"github.com/org/imagebuild-action/internal/plan"
 	"github.com/org/imagebuild-action/internal/redact"
 	"github.com/org/imagebuild-action/internal/report"
 	"github.com/org/imagebuild-action/internal/run"
 	"github.com/org/imagebuild-action/internal/size"
+	"github.com/org/imagebuild-action/internal/template"
 	"github.com/org/imagebuild-action/internal/testkit"
 )
 
@@ -193,6 +196,22 @@ func TestKeptDiskRefused(t *testing.T) {
 		c.make(t, filepath.Join(dir, "disk.raw"))
 		if _, logged, err := keptBuild(t, dir, c.disk, c.platforms); fault.KindOf(err) != fault.Input || !strings.Contains(fmt.Sprint(err), c.want) {
 			t.Errorf("%s: %v\n%s", name, err, logged)
+		}
+	}
+}
+
+// A box of ours has Vagrant's key, whatever the steps' machine was entered by;
+// one with a disk that is kept has what its template says.
+func TestKeptBoxIsEntered(t *testing.T) {
+	cell := &plan.Cell{TreeID: "1"}
+	for _, kept := range []bool{false, true} {
+		b := &builder{trees: []*builtTree{{plan: &plan.Tree{ID: "1", KeepsDisk: kept, Machine: &template.Machine{CloudInit: true}}}}}
+		box, err := b.verifyAccess(cell, image.Artifact{Kind: image.Box})
+		if err != nil || box.CloudInit != kept {
+			t.Errorf("kept %v: %+v, %v", kept, box, err)
+		}
+		if disk, err := b.verifyAccess(cell, image.Artifact{Kind: image.QCOW2}); err != nil || !disk.CloudInit {
+			t.Errorf("kept %v: %+v, %v", kept, disk, err)
 		}
 	}
 }
