@@ -68,7 +68,20 @@ func makeSystem(t *testing.T, path, fstab string) {
 // foreignDisk is a disk that nothing here can read the files of.
 func foreignDisk(t *testing.T, path string) {
 	t.Helper()
-	disk := testkit.NewDisk(12 << 20)
+	writeForeign(t, path, 12<<20)
+}
+
+// oddDisk has a size that is no multiple of any format's unit.
+func oddDisk(t *testing.T, path string) {
+	t.Helper()
+	writeForeign(t, path, oddBytes)
+}
+
+const oddBytes = 12<<20 + 3*512
+
+func writeForeign(t *testing.T, path string, sizeBytes int64) {
+	t.Helper()
+	disk := testkit.NewDisk(sizeBytes)
 	// One partition of type 7, from 1 MiB to 11 MiB: sectors, little-endian.
 	table := append(make([]byte, 446), 0, 0, 0, 0, 7, 0, 0, 0, 0, 8, 0, 0, 0, 80, 0, 0)
 	disk.Put(0, append(table, append(make([]byte, 48), 0x55, 0xaa)...))
@@ -116,12 +129,13 @@ func TestKeptDisk(t *testing.T) {
 	}{
 		"a system":        {systemDisk, "", 8 << 20, "", ""},
 		"a larger system": {systemDisk, "disk: {size: 12MiB}\n", size, "", ""},
+		"an odd size":     {oddDisk, "", oddBytes, "partition 1 holds NTFS", ""},
 		"not ours":        {foreignDisk, "", size, "partition 1 holds NTFS", "so the manifest lists none"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
 			c.make(t, filepath.Join(dir, "disk.raw"))
-			r, logged, err := keptBuild(t, dir, c.disk, "libvirt: {}, virtualbox: {}")
+			r, logged, err := keptBuild(t, dir, c.disk, "libvirt: {}, virtualbox: {}, vmware: {}")
 			if err != nil {
 				t.Fatal(err, logged)
 			}
@@ -143,7 +157,7 @@ func TestKeptDisk(t *testing.T) {
 			if !tree.KeptDisk || tree.SHA256 != digest || tree.SizeBytes != c.sizeBytes || (tree.Entries == 0) != (c.unread != "") || len(tree.Sealed) != 0 || len(tree.Overlay) != 0 {
 				t.Errorf("%+v", tree)
 			}
-			if len(r.Artifacts) != 4 || len(r.Differences) != 0 {
+			if len(r.Artifacts) != 6 || len(r.Differences) != 0 {
 				t.Errorf("%+v, %+v", r.Artifacts, r.Differences)
 			}
 			for _, a := range r.Artifacts {
@@ -168,7 +182,7 @@ func TestKeptDisk(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if _, logged, err := keptBuild(t, dir, c.disk, "libvirt: {}, virtualbox: {}"); err != nil {
+			if _, logged, err := keptBuild(t, dir, c.disk, "libvirt: {}, virtualbox: {}, vmware: {}"); err != nil {
 				t.Fatal(err, logged)
 			}
 			if again, err := os.ReadFile(filepath.Join(dir, "out", sumsFile)); err != nil || string(again) != string(sums) {
