@@ -272,13 +272,18 @@ func (m *machineTree) keepMachine(ctx context.Context, machine *engine.Machine) 
 	}
 }
 
-// content takes the root file system back out of the disk.
+// content takes the root file system back out of the disk, which stays whole if
+// it is kept.
 func (m *machineTree) content(ctx context.Context) error {
 	disk, err := m.chain.Open()
 	if err != nil {
 		return err
 	}
 	m.t.closers = append(m.t.closers, disk)
+	if m.t.plan.KeepsDisk {
+		m.t.whole = disk
+		return nil
+	}
 	content, err := extract.Root(ctx, disk)
 	if err != nil {
 		return err

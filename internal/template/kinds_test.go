@@ -30,6 +30,15 @@ func (b *testBootstrap) Files() []FileRef {
 	return refs
 }
 
+type testImage struct {
+	Path      string `yaml:"path" required:"true" doc:"Disk."`
+	Canonical bool   `yaml:"canonical" doc:"Make a new disk."`
+	installed bool
+}
+
+func (i *testImage) KeepsDisk() bool { return !i.Canonical }
+func (i *testImage) HasDisk() bool   { return !i.installed }
+
 type testShell struct {
 	Script string   `yaml:"script" doc:"Script file."`
 	Inline string   `yaml:"inline" doc:"Script text."`
@@ -76,7 +85,11 @@ func newMachine() any { return &testMachine{CPUs: 2, Memory: 2 * size.GiB, Ova: 
 
 func testRegistry() Registry {
 	return Registry{
-		Sources: []Kind{{Name: "bootstrap", Doc: "From packages.", New: func() any { return &testBootstrap{Distribution: "debian"} }}},
+		Sources: []Kind{
+			{Name: "bootstrap", Doc: "From packages.", New: func() any { return &testBootstrap{Distribution: "debian"} }},
+			{Name: "image", Doc: "From a disk.", New: func() any { return &testImage{Canonical: true} }},
+			{Name: "iso", Doc: "From an installer.", New: func() any { return &testImage{Canonical: true, installed: true} }},
+		},
 		Steps: []Kind{
 			{Name: "shell", Doc: "Runs a script.", New: func() any { return &testShell{} }, Test: true},
 			{Name: "file", Doc: "Puts a file.", New: func() any { return &testFile{} }},
