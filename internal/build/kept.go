@@ -29,6 +29,9 @@ func (b *builder) sealKept(ctx context.Context, t *builtTree, dir, suffix string
 	if err != nil {
 		return err
 	}
+	if err := b.background.saving.Wait(); err != nil {
+		return err
+	}
 	if err := t.letGo(false); err != nil { // the layers
 		return err
 	}

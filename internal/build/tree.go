@@ -108,14 +108,20 @@ func (b *builder) sealTree(ctx context.Context, t *builtTree, path, suffix strin
 		}
 	}
 	checkDrivers(ctx, t.sealed, task)
-	// The folder is worth gigabytes, and nothing reads it any more.
+	// The folder is worth gigabytes, and nothing but a checkpoint reads it any more.
+	if err := b.background.saving.Wait(); err != nil {
+		return err
+	}
 	if err := t.letGo(false); err != nil {
 		return err
 	}
 	t.result.SHA256, t.result.Entries, t.result.SizeBytes, t.result.Sealed = digest.SHA256, digest.Entries, int64(digest.Bytes), summary
 	b.describe(t, suffix)
 	task.Note("tree sha256:%.12s, %d entries, %s, %d sealed", digest.SHA256, digest.Entries, digest.Bytes.Human(), len(summary))
-	return b.writeManifest(t, func(w io.Writer) error { return manifest.Write(ctx, w, t.sealed) })
+	b.background.writing.Go(func() error {
+		return b.writeManifest(t, func(w io.Writer) error { return manifest.Write(ctx, w, t.sealed) })
+	})
+	return nil
 }
 
 // describe notes what is known of a tree besides its content.
