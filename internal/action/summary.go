@@ -120,8 +120,16 @@ func sameness(b *strings.Builder, r *build.Result) {
 		if t.SHA256 == "" {
 			continue
 		}
-		fmt.Fprintf(b, "- %s: one root filesystem, `sha256:%s`, %d entries, %s\n",
-			escape(strings.Join(t.Platforms, ", ")), t.SHA256, t.Entries, size.Bytes(t.SizeBytes).Human())
+		what := "one root filesystem"
+		if t.KeptDisk {
+			what = "one disk, as a machine left it"
+		}
+		entries := fmt.Sprintf("%d entries", t.Entries)
+		if t.Entries == 0 {
+			entries = "files that cannot be read"
+		}
+		fmt.Fprintf(b, "- %s: %s, `sha256:%s`, %s, %s\n",
+			escape(strings.Join(t.Platforms, ", ")), what, t.SHA256, entries, size.Bytes(t.SizeBytes).Human())
 		for _, d := range t.Overlay {
 			fmt.Fprintf(b, "  - boxes have besides: %s (%s)\n", code(d.Path), escape(d.Why))
 		}

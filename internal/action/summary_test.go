@@ -65,6 +65,15 @@ func exampleResult() *build.Result {
 }
 
 func TestSummary(t *testing.T) {
+	t.Run("a kept disk", func(t *testing.T) {
+		r := exampleResult()
+		r.Trees[0].KeptDisk, r.Trees[0].Overlay, r.Trees[0].Entries = true, nil, 0
+		var b strings.Builder
+		sameness(&b, r)
+		if got, want := b.String(), "- virtualbox: one disk, as a machine left it, `sha256:"+r.Trees[0].SHA256+"`, files that cannot be read, 900.0 MiB\n"; !strings.Contains(got, want) {
+			t.Errorf("%s\nwant %s", got, want)
+		}
+	})
 	t.Run("built", func(t *testing.T) {
 		s := summary{
 			title: "golden 1.2.3: virtualbox amd64", result: exampleResult(), commit: "0123456789abcdef0123456789abcdef01234567",

@@ -2,13 +2,12 @@ package bootfiles
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"path"
-	"slices"
 	"strings"
 
+	"github.com/org/imagebuild-action/internal/format/initramfs"
 	"github.com/org/imagebuild-action/internal/image"
 )
 
@@ -80,7 +79,7 @@ func CheckDrivers(ctx context.Context, t image.Tree) ([]Lack, error) {
 			if !ok {
 				return nil
 			}
-			err := initramfsNames(content, func(name string) {
+			err := initramfs.Names(content, func(name string) {
 				if module, ok := moduleName(name); ok {
 					note(inImage, version, module)
 				}
@@ -140,9 +139,3 @@ func moduleName(file string) (string, bool) {
 
 // canonicalModule treats both dashes alike, as modprobe does.
 func canonicalModule(name string) string { return strings.ReplaceAll(name, "-", "_") }
-
-var errCompression = errors.New("its compression is not one of gzip, zstd and none")
-
-func knownMagic(head []byte, magic ...byte) bool {
-	return len(head) >= len(magic) && slices.Equal(head[:len(magic)], magic)
-}

@@ -15,6 +15,7 @@ import (
 	"github.com/org/imagebuild-action/internal/emit"
 	"github.com/org/imagebuild-action/internal/engine"
 	"github.com/org/imagebuild-action/internal/extract"
+	"github.com/org/imagebuild-action/internal/fault"
 	"github.com/org/imagebuild-action/internal/format/fat"
 	"github.com/org/imagebuild-action/internal/report"
 	"github.com/org/imagebuild-action/internal/source"
@@ -51,20 +52,31 @@ func (m *machineTree) baseOfDisk(ctx context.Context, disk source.DiskSource) er
 	if err := m.writeBase(ctx, m.t, disk, m.chain.Base(), m.task); err != nil {
 		return err
 	}
-	if !m.Epoch.IsZero() {
+	if !m.Epoch.IsZero() && !m.t.plan.KeepsDisk {
 		return nil
 	}
+	epoch, err := m.dateOfBase(ctx)
+	if err != nil && m.t.plan.KeepsDisk && ctx.Err() == nil && fault.KindOf(err) == fault.Input {
+		epoch, err = bootstrapEpoch, m.checkClouds(m.t, err)
+	}
+	if m.Epoch.IsZero() {
+		m.t.epoch = epoch
+	}
+	return err
+}
+
+// dateOfBase is the date of what is on the disk.
+func (m *machineTree) dateOfBase(ctx context.Context) (time.Time, error) {
 	opened, err := m.chain.Open()
 	if err != nil {
-		return err
+		return time.Time{}, err
 	}
 	defer opened.Close() //nolint:errcheck // opened for reading
 	root, err := extract.Root(ctx, opened)
 	if err != nil {
-		return err
+		return time.Time{}, err
 	}
-	m.t.epoch, err = newestBefore(ctx, root, time.Now())
-	return err
+	return newestBefore(ctx, root, time.Now())
 }
 
 // baseOfTree makes a source that is a tree bootable, in the way of every

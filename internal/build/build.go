@@ -1,6 +1,7 @@
 package build
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -35,14 +36,15 @@ type builder struct {
 	remote  bool // the source is where the platforms are, and the image is made there
 	origins map[*plan.Cell]target.Origin
 
-	recorder *failure.Recorder
-	shells   shells
+	recorder   *failure.Recorder
+	shells     shells
+	background *background
 }
 
 // Run builds what the options say.
 func Run(ctx context.Context, o Options) (_ *Result, err error) {
 	start := time.Now()
-	b := &builder{Options: o, recorder: failure.Record(o.Report), result: Result{Generator: o.Generator}}
+	b := &builder{Options: o, recorder: failure.Record(o.Report), background: newBackground(), result: Result{Generator: o.Generator}}
 	b.Report = b.recorder
 	if err := b.stage("plan", func(report.Task) error { return b.load(ctx) }); err != nil {
 		return nil, err
@@ -80,6 +82,7 @@ func Run(ctx context.Context, o Options) (_ *Result, err error) {
 		return nil, err
 	}
 	defer b.cache.Close()
+	defer func() { err = cmp.Or(err, b.background.wait()) }()
 	for _, step := range b.steps() {
 		stage = step.name
 		if err := b.stage(step.name, func(task report.Task) error { return step.fn(ctx, task) }); err != nil {
@@ -94,6 +97,9 @@ func Run(ctx context.Context, o Options) (_ *Result, err error) {
 		if err := b.stage(stage, func(task report.Task) error { return b.publish(ctx, task) }); err != nil {
 			return nil, err
 		}
+	}
+	if err := b.background.wait(); err != nil {
+		return nil, err
 	}
 	b.result.Seconds = seconds(start)
 	if err := b.finish(ctx); err != nil {

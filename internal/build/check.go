@@ -36,7 +36,7 @@ func (b *builder) check(ctx context.Context, task report.Task) error {
 	machine := b.Until == StageVerify
 	for _, t := range b.trees {
 		if t.plan.Engine == template.VM {
-			machine = true
+			machine = machine || len(t.plan.Steps) > 0
 			_, err := b.access(t)
 			add(err)
 		}

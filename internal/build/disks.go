@@ -38,6 +38,9 @@ type disks struct {
 var _ target.Disks = (*disks)(nil)
 
 func (d *disks) variant(name string) *disk {
+	if d.tree.plan.KeepsDisk {
+		name = target.Canonical // whatever is wanted of it
+	}
 	d.tree.mu.Lock()
 	defer d.tree.mu.Unlock()
 	if d.tree.disks[name] == nil {
@@ -47,17 +50,29 @@ func (d *disks) variant(name string) *disk {
 }
 
 func (d *disks) path(variant, ext string) string {
+	if d.tree.plan.KeepsDisk {
+		variant = target.Canonical
+	}
+	return diskPath(d.dir, variant, ext)
+}
+
+// diskPath is the file of a variant's disk.
+func diskPath(dir, variant, ext string) string {
 	name := "canonical"
 	if variant != target.Canonical {
 		name = variant
 	}
-	return filepath.Join(d.dir, name+"."+ext)
+	return filepath.Join(dir, name+"."+ext)
 }
 
 // Disk implements target.Disks.
 func (d *disks) Disk(ctx context.Context, variant string) (image.Disk, error) {
 	v := d.variant(variant)
 	v.emit.Do(func() {
+		if d.tree.plan.KeepsDisk { // since it was sealed
+			v.raw, v.err = raw.Open(d.path(variant, "raw"))
+			return
+		}
 		v.err = report.Do(d.task, "disk "+variantName(variant), func(task report.Task) error {
 			source, err := d.content(ctx, variant)
 			if err != nil {

@@ -50,8 +50,7 @@ func TestFromImage(t *testing.T) {
 	}{
 		"well":           {"path: disk.img", "64MiB", ""},
 		"too small":      {"path: disk.img", "1MiB", "the largest is usr/lib/large with 1.0 MiB), and disk.size is 1MiB"},
-		"not canonical":  {"path: disk.img, canonical: false", "64MiB", "canonical: false keeps the disk"},
-		"in a machine":   {"path: disk.img, canonical: false", "64MiB}\nengine: vm\nmachine: {cpus: 1", "canonical: false keeps the disk"},
+		"not canonical":  {"path: disk.img, canonical: false", "64MiB", "engine: chroot has no disk, only its files; set engine: vm"},
 		"another digest": {"path: disk.img, checksum: \"sha256:" + strings.Repeat("0", 64) + "\"", "64MiB", "is wanted"},
 	} {
 		t.Run(name, func(t *testing.T) {

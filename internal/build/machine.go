@@ -108,21 +108,9 @@ func (m *machineTree) fromCache(ctx context.Context, key, path string) error {
 	return nil
 }
 
-// keep puts a file into the cache. As with a checkpoint in a chroot, a cache
-// that cannot be written costs time later and no more.
-func (m *machineTree) keep(ctx context.Context, key string, write func(io.Writer) error) error {
-	err := m.cache.Put(ctx, key, write)
-	if ctx.Err() != nil {
-		return context.Cause(ctx)
-	}
-	if err != nil {
-		m.task.Warn("the checkpoint cannot be kept, so the next build repeats the step: %v", run.Explain(err))
-	}
-	return nil
-}
-
-func (m *machineTree) keepLayer(ctx context.Context, n int) error {
-	return m.keep(ctx, m.layerKey(n), func(w io.Writer) error { return m.chain.Save(n, w) })
+// keepLayer keeps the layer of step n, which does not change any more.
+func (m *machineTree) keepLayer(ctx context.Context, n int) {
+	m.keepLater(ctx, m.layerKey(n), m.chain.Saver(n))
 }
 
 // steps runs the steps after the first done ones.
@@ -159,21 +147,23 @@ func (m *machineTree) steps(ctx context.Context, done int) (err error) {
 	if err != nil {
 		return err
 	}
-	return m.keepLayer(ctx, len(m.t.plan.Steps))
+	m.keepLayer(ctx, len(m.t.plan.Steps))
+	return nil
 }
 
 func (m *machineTree) checkpoint(ctx context.Context, machine *engine.Machine, n int) error {
 	if err := machine.Checkpoint(ctx); err != nil {
 		return err
 	}
-	if err := m.keepLayer(ctx, n); err != nil || !m.LiveCheckpoints {
-		return err
+	m.keepLayer(ctx, n)
+	if !m.LiveCheckpoints {
+		return nil
 	}
 	return m.keepLive(ctx, machine, n)
 }
 
 func (m *machineTree) keepLive(ctx context.Context, machine *engine.Machine, n int) error {
-	return m.keep(ctx, m.liveKey(n), func(w io.Writer) error { return machine.SaveLive(ctx, w) })
+	return m.keep(ctx, m.liveKey(n), func(w io.Writer) error { return machine.SaveLive(ctx, w) }, m.task.Warn)
 }
 
 // boot starts the machine that goes on after the first done steps: from its
@@ -272,13 +262,18 @@ func (m *machineTree) keepMachine(ctx context.Context, machine *engine.Machine) 
 	}
 }
 
-// content takes the root file system back out of the disk.
+// content takes the root file system back out of the disk, which stays whole if
+// it is kept.
 func (m *machineTree) content(ctx context.Context) error {
 	disk, err := m.chain.Open()
 	if err != nil {
 		return err
 	}
 	m.t.closers = append(m.t.closers, disk)
+	if m.t.plan.KeepsDisk {
+		m.t.whole = disk
+		return nil
+	}
 	content, err := extract.Root(ctx, disk)
 	if err != nil {
 		return err

@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"golang.org/x/sync/errgroup"
 
@@ -22,13 +23,16 @@ const packLimit = 2
 
 // pack writes every cell's artifacts into the work folder.
 func (b *builder) pack(ctx context.Context, task report.Task) error {
-	mke2fs, err := toolroot.Mke2fs(ctx, b.CacheDir, task)
-	if err != nil {
-		return err
+	var mke2fs toolroot.Tool
+	if slices.ContainsFunc(b.trees, func(t *builtTree) bool { return !t.plan.KeepsDisk }) {
+		var err error
+		if mke2fs, err = toolroot.Mke2fs(ctx, b.CacheDir, task); err != nil {
+			return err
+		}
+		b.result.Tools = map[string]string{"mke2fs": mke2fs.Version()}
 	}
-	b.result.Tools = map[string]string{"mke2fs": mke2fs.Version()}
 	for i, t := range b.trees {
-		dir := filepath.Join(b.work.Path, "disks", string(rune('a'+i)))
+		dir := b.diskDir(i)
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			return run.Explain(err)
 		}
@@ -61,6 +65,11 @@ func (b *builder) pack(ctx context.Context, task report.Task) error {
 					Name: b.plan.Name, Version: b.plan.Version, Arch: cell.Arch, OSName: t.os.Name, Release: t.os.Release,
 					Epoch: t.epoch, Identity: cell.Identity(), Dir: b.artifactDir(), Disks: t.provider,
 				}, task)
+				for j := range packed[i].artifacts {
+					if t.plan.KeepsDisk { // nothing is laid over it
+						packed[i].artifacts[j].Variant = target.Canonical
+					}
+				}
 				return err
 			})
 		})
@@ -73,6 +82,11 @@ func (b *builder) pack(ctx context.Context, task report.Task) error {
 		b.result.Artifacts = append(b.result.Artifacts, p.artifacts...)
 	}
 	return nil
+}
+
+// diskDir is where the disks of a tree are.
+func (b *builder) diskDir(tree int) string {
+	return filepath.Join(b.work.Path, "disks", string(rune('a'+tree)))
 }
 
 func (b *builder) artifactDir() string { return filepath.Join(b.work.Path, "artifacts") }

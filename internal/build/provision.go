@@ -117,19 +117,11 @@ func (t *builtTree) key(n int) string {
 	return fmt.Sprintf("%x", sha256.Sum256([]byte("layer 1\n"+t.sourceKey+"\n"+t.plan.Steps[n-1].Digest)))
 }
 
-// checkpoint keeps what a step changed. A cache that cannot be written costs
-// time later, but it does not fail a build that can go on.
+// checkpoint keeps what a step changed.
 func (b *builder) checkpoint(ctx context.Context, t *builtTree, n int, changes tree.Changes, task report.Task) error {
-	err := b.cache.Put(ctx, t.key(n), func(w io.Writer) error {
+	return b.keep(ctx, t.key(n), func(w io.Writer) error {
 		return tree.WriteLayer(ctx, w, filepath.Join(t.root.Path, rootDir), changes)
-	})
-	if ctx.Err() != nil {
-		return context.Cause(ctx)
-	}
-	if err != nil {
-		task.Warn("the checkpoint cannot be kept, so the next build repeats the step: %v", run.Explain(err))
-	}
-	return nil
+	}, task.Warn)
 }
 
 // restore unpacks the newest checkpoint that is whole, and says how many steps

@@ -73,7 +73,7 @@ func (b *builder) publication(cell *plan.Cell) target.Publication {
 		job.Disks = t.provider
 	}
 	return target.Publication{
-		Job: job, Platform: cell.Platform, PlanDigest: b.plan.Digest, CellDigest: cell.Digest, DiskBytes: int64(t.plan.Disk.Size), Firmware: t.plan.Disk.Firmware,
+		Job: job, Platform: cell.Platform, PlanDigest: b.plan.Digest, CellDigest: cell.Digest, DiskBytes: t.diskBytes(), Firmware: t.plan.Disk.Firmware,
 		Access: b.Access, Run: b.clouds.run, Undo: b.clouds.undo.Push,
 	}
 }
@@ -102,6 +102,9 @@ type boots struct{ name, path string }
 // image could start there.
 func (b *builder) packCloud(ctx context.Context, cell *plan.Cell, p platforms.Publisher, task report.Task) (*boots, error) {
 	t := b.treeOf(cell)
+	if t.unread != nil {
+		return nil, cannotLook(cell, t.unread)
+	}
 	found, err := bootfiles.CheckDrivers(ctx, t.sealed)
 	if err != nil {
 		return nil, fault.Wrap(fault.Input, err)

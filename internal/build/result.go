@@ -31,9 +31,10 @@ type Result struct {
 type TreeResult struct {
 	ID        string               `json:"id"` // as the plan has it
 	Platforms []string             `json:"platforms"`
-	Epoch     int64                `json:"source_date_epoch"` // seconds since 1970; no file is newer
-	SHA256    string               `json:"sha256"`            // of the canonical tar
-	Entries   int                  `json:"entries"`
+	Epoch     int64                `json:"source_date_epoch"`   // seconds since 1970; no file is newer
+	KeptDisk  bool                 `json:"kept_disk,omitempty"` // a machine's own disk: the digest and the size are the disk's
+	SHA256    string               `json:"sha256"`              // of the canonical tar
+	Entries   int                  `json:"entries"`             // zero where a kept disk's files cannot be read
 	SizeBytes int64                `json:"size_bytes"`
 	Manifest  string               `json:"manifest"`                  // file name of the content manifest
 	Overlay   []vagrant.Difference `json:"vagrant_overlay,omitempty"` // what the boxes have besides

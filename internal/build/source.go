@@ -36,17 +36,10 @@ func (b *builder) open(t *builtTree, task report.Task) (source.Source, error) {
 		t.os = osRelease{config.Distribution, config.Release}
 		packages = append(packages, bootfiles.RequiredPackages(config.Distribution)...)
 	}
-	opened, err := source.Open(t.plan.Source.Config, source.Request{
+	return source.Open(t.plan.Source.Config, source.Request{
 		Arch: t.plan.Arch, Epoch: epoch, TemplateDir: b.dir, CacheDir: b.CacheDir, Packages: packages,
 		DiskSize: t.plan.Disk.Size, FailureDir: b.failureDir("install"), Accel: b.Accel, Report: task,
 	})
-	if err != nil {
-		return nil, err
-	}
-	if keeper, ok := t.plan.Source.Config.(interface{ KeepsDisk() bool }); ok && keeper.KeepsDisk() {
-		return nil, fault.Errorf(fault.Input, "canonical: false keeps the disk of %s as it is, which is not available yet; leave it out", opened)
-	}
-	return opened, nil
 }
 
 // source opens the source of a tree that is made in a folder.

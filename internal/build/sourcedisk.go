@@ -79,11 +79,15 @@ func (b *builder) writeBase(ctx context.Context, t *builtTree, disk source.DiskS
 	case err != nil:
 		return err
 	}
+	wanted := int64(t.plan.Disk.Size)
+	if wanted == 0 { // a disk that is kept has its own size
+		return nil
+	}
 	info, err := os.Stat(path)
 	if err != nil {
 		return run.Explain(err)
 	}
-	if wanted := int64(t.plan.Disk.Size); info.Size() > wanted {
+	if info.Size() > wanted {
 		return fault.Errorf(fault.Input, "disk.size: %s is smaller than the disk of %s, which has %s; make it larger", t.plan.Disk.Size, disk, size.Bytes(info.Size()))
 	} else if info.Size() < wanted {
 		return run.Explain(os.Truncate(path, wanted))

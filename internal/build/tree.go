@@ -29,8 +29,10 @@ type builtTree struct {
 	epoch     time.Time    // of the newest file in the image
 	root      *run.WorkDir // the root filesystem while it is being made
 	content   image.Tree   // the root filesystem after the last step, until it is sealed
-	closers   []io.Closer  // what content is read from
-	sealed    image.Tree   // the canonical tar
+	whole     image.Disk   // in the place of content, of a disk that is kept
+	closers   []io.Closer  // what content, whole and a kept disk's sealed are read from
+	sealed    image.Tree   // the canonical tar; of a disk that is kept what is on it, or nil
+	unread    error        // why that is nil
 	result    TreeResult
 
 	mu       sync.Mutex
@@ -48,6 +50,12 @@ func (b *builder) seal(ctx context.Context, task report.Task) error {
 		suffix := ""
 		if len(b.trees) > 1 {
 			suffix = "-" + t.plan.ID[:12]
+		}
+		if t.plan.KeepsDisk {
+			if err := b.sealKept(ctx, t, b.diskDir(i), suffix, task); err != nil {
+				return err
+			}
+			continue
 		}
 		if err := b.sealTree(ctx, t, filepath.Join(b.work.Path, "tree"+string(rune('a'+i))+".tar"), suffix, task); err != nil {
 			return err
@@ -99,22 +107,38 @@ func (b *builder) sealTree(ctx context.Context, t *builtTree, path, suffix strin
 			return err
 		}
 	}
-	lacks, err := bootfiles.CheckDrivers(ctx, t.sealed)
+	checkDrivers(ctx, t.sealed, task)
+	// The folder is worth gigabytes, and nothing but a checkpoint reads it any more.
+	if err := b.background.saving.Wait(); err != nil {
+		return err
+	}
+	if err := t.letGo(false); err != nil {
+		return err
+	}
+	t.result.SHA256, t.result.Entries, t.result.SizeBytes, t.result.Sealed = digest.SHA256, digest.Entries, int64(digest.Bytes), summary
+	b.describe(t, suffix)
+	task.Note("tree sha256:%.12s, %d entries, %s, %d sealed", digest.SHA256, digest.Entries, digest.Bytes.Human(), len(summary))
+	b.background.writing.Go(func() error {
+		return b.writeManifest(t, func(w io.Writer) error { return manifest.Write(ctx, w, t.sealed) })
+	})
+	return nil
+}
+
+// describe notes what is known of a tree besides its content.
+func (b *builder) describe(t *builtTree, suffix string) {
+	t.result.ID, t.result.Platforms, t.result.Epoch = t.plan.ID, b.platformsOf(t), t.epoch.Unix()
+	t.result.Manifest = b.plan.Name + "-" + b.plan.Version + suffix + manifest.Extension
+}
+
+// checkDrivers warns of what the image's kernels lack.
+func checkDrivers(ctx context.Context, t image.Tree, task report.Task) {
+	lacks, err := bootfiles.CheckDrivers(ctx, t)
 	if err != nil {
 		task.Warn("the initramfs cannot be looked into: %v", err)
 	}
 	for _, lack := range lacks {
 		task.Warn("%s", lack)
 	}
-	// The folder is worth gigabytes, and nothing reads it any more.
-	if err := t.letGo(false); err != nil {
-		return err
-	}
-	t.result.ID, t.result.SHA256, t.result.Entries, t.result.SizeBytes = t.plan.ID, digest.SHA256, digest.Entries, int64(digest.Bytes)
-	t.result.Sealed, t.result.Platforms, t.result.Epoch = summary, b.platformsOf(t), t.epoch.Unix()
-	t.result.Manifest = b.plan.Name + "-" + b.plan.Version + suffix + manifest.Extension
-	task.Note("tree sha256:%.12s, %d entries, %s, %d sealed", digest.SHA256, digest.Entries, digest.Bytes.Human(), len(summary))
-	return b.writeManifest(ctx, t)
 }
 
 // letGo ends the root filesystem's life, or leaves its folder for somebody to
@@ -127,17 +151,17 @@ func (t *builtTree) letGo(keep bool) error {
 	if t.root != nil {
 		errs = append(errs, letGo(t.root, keep))
 	}
-	t.content, t.closers, t.root = nil, nil, nil
+	t.content, t.whole, t.closers, t.root = nil, nil, nil, nil
 	return errors.Join(errs...)
 }
 
-func (b *builder) writeManifest(ctx context.Context, t *builtTree) error {
+func (b *builder) writeManifest(t *builtTree, write func(io.Writer) error) error {
 	f, err := run.CreateFile(filepath.Join(b.work.Path, t.result.Manifest))
 	if err != nil {
 		return err
 	}
 	defer f.Abort()
-	if err := manifest.Write(ctx, f, t.sealed); err != nil {
+	if err := write(f); err != nil {
 		return run.Explain(err)
 	}
 	return f.Commit()

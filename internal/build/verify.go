@@ -83,12 +83,14 @@ func (b *builder) verify(ctx context.Context, task report.Task) error {
 }
 
 // verifyAccess is the way into the machine that the steps ran in, which is the
-// way into the finished one too, if the template names one. A box has its own.
+// way into the finished one too, if the template names one. A box has its own,
+// unless its disk is kept: nothing was put on it.
 func (b *builder) verifyAccess(cell *plan.Cell, artifact image.Artifact) (entry.Access, error) {
-	if artifact.Kind == image.Box {
+	t := b.treeOf(cell)
+	if artifact.Kind == image.Box && !t.plan.KeepsDisk {
 		return entry.Access{}, nil
 	}
-	return b.access(b.treeOf(cell))
+	return b.access(t)
 }
 
 // guestOverhead is what QEMU takes besides the guest's own memory: under TCG

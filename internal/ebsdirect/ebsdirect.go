@@ -16,18 +16,12 @@ package ebsdirect
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/base64"
-	"errors"
-	"fmt"
-	"io"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ebs"
 	"github.com/aws/aws-sdk-go-v2/service/ebs/types"
 
 	"github.com/org/imagebuild-action/internal/amazon"
-	"github.com/org/imagebuild-action/internal/image"
 )
 
 // BlockBytes is the size of every block: the service has no other (EBS direct
@@ -74,12 +68,6 @@ func tags(from map[string]string) []types.Tag {
 	return list
 }
 
-// Sum is what a snapshot consists of.
-type Sum struct {
-	Blocks   int64  // that are not zero
-	Checksum string // base64 of the SHA-256 over all blocks' SHA-256, in order
-}
-
 // Complete says that all blocks are there, with their checksum. AWS goes on
 // to store them; the snapshot is pending until then.
 func Complete(ctx context.Context, cloud *amazon.Cloud, region, id string, sum Sum) error {
@@ -92,69 +80,3 @@ func Complete(ctx context.Context, cloud *amazon.Cloud, region, id string, sum S
 	})
 	return err
 }
-
-// Checksum reads a disk and sends nothing: what Upload would come to.
-func Checksum(ctx context.Context, disk image.Disk) (Sum, error) {
-	buffer := make([]byte, BlockBytes)
-	s := newSender(disk)
-	for {
-		_, err := s.next(ctx, buffer)
-		if errors.Is(err, io.EOF) {
-			return s.sum(), nil
-		}
-		if err != nil {
-			return Sum{}, err
-		}
-	}
-}
-
-// sender reads a disk's blocks in order, and sums them up.
-type sender struct {
-	disk   image.Disk
-	blocks *image.Blocks
-	linear interface {
-		io.Writer
-		Sum([]byte) []byte
-	}
-	count int64
-}
-
-// block is one to be sent.
-type block struct {
-	index    int32
-	checksum string // base64 of its SHA-256
-}
-
-func newSender(disk image.Disk) *sender {
-	return &sender{disk: disk, blocks: image.NewBlocks(disk, BlockBytes), linear: sha256.New()}
-}
-
-// next reads the next block that is not zero into buffer, or returns io.EOF.
-func (s *sender) next(ctx context.Context, buffer []byte) (block, error) {
-	for {
-		if ctx.Err() != nil {
-			return block{}, context.Cause(ctx)
-		}
-		offset, err := s.blocks.Next()
-		if err != nil {
-			return block{}, err
-		}
-		if err := image.ReadBlock(s.disk, buffer, offset); err != nil {
-			return block{}, err
-		}
-		if image.IsZero(buffer) {
-			continue
-		}
-		digest := sha256.Sum256(buffer)
-		_, _ = s.linear.Write(digest[:]) // a hash never fails
-		s.count++
-		return block{int32(offset / BlockBytes), base64.StdEncoding.EncodeToString(digest[:])}, nil //nolint:gosec // see Complete
-	}
-}
-
-func (s *sender) sum() Sum {
-	return Sum{Blocks: s.count, Checksum: base64.StdEncoding.EncodeToString(s.linear.Sum(nil))}
-}
-
-// String is the sum in a log.
-func (s Sum) String() string { return fmt.Sprintf("%d blocks, %s", s.Blocks, s.Checksum) }

@@ -11,7 +11,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ebs"
 	"github.com/aws/aws-sdk-go-v2/service/ebs/types"
-	"golang.org/x/sync/errgroup"
 
 	"github.com/org/imagebuild-action/internal/amazon"
 	"github.com/org/imagebuild-action/internal/fault"
@@ -56,7 +55,7 @@ func Upload(ctx context.Context, cloud *amazon.Cloud, r Request) (Report, error)
 		return Report{}, err
 	}
 	u.total = total
-	sum, err := u.run(ctx)
+	sum, err := eachBlock(ctx, r.Disk, maxFlight, u.send)
 	u.report.Sum, u.report.Peak, u.report.Duration = sum, u.gate.peak, time.Since(u.start)
 	u.report.Attempts, u.report.Throttled, u.report.Unanswered, u.report.Failed = u.attempts.Load(), u.throttled.Load(), u.unanswered.Load(), u.failed.Load()
 	return u.report, err
@@ -72,47 +71,6 @@ type uploader struct {
 
 	last                                              atomic.Int64 // when a block was taken, in nanoseconds
 	done, attempts, throttled, unanswered, failed, ok atomic.Int64
-}
-
-// run reads in order, hashes, and sends: one goroutine a block, as many as
-// there are buffers.
-func (u *uploader) run(ctx context.Context) (Sum, error) {
-	group, ctx := errgroup.WithContext(ctx)
-	buffers := make(chan []byte, maxFlight)
-	for range maxFlight {
-		buffers <- nil // made when it is first needed
-	}
-	s := newSender(u.Disk)
-	read := func() error {
-		for {
-			var buffer []byte
-			select {
-			case buffer = <-buffers:
-			case <-ctx.Done():
-				return context.Cause(ctx)
-			}
-			if buffer == nil {
-				buffer = make([]byte, BlockBytes)
-			}
-			b, err := s.next(ctx, buffer)
-			if errors.Is(err, io.EOF) {
-				return nil
-			}
-			if err != nil {
-				return err
-			}
-			group.Go(func() error {
-				err := u.send(ctx, b, buffer)
-				buffers <- buffer
-				return err
-			})
-		}
-	}
-	readErr := read()
-	if err := group.Wait(); err != nil {
-		return Sum{}, err // the first one, of which a cancelled read is a consequence
-	}
-	return s.sum(), readErr
 }
 
 // send puts one block until it is taken.

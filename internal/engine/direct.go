@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -11,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/org/imagebuild-action/internal/extract"
+	"github.com/org/imagebuild-action/internal/format/initramfs"
 	"github.com/org/imagebuild-action/internal/image"
 	"github.com/org/imagebuild-action/internal/run"
 	"github.com/org/imagebuild-action/internal/tree"
@@ -27,9 +29,13 @@ type direct struct {
 // directArgs follow the kernel's own arguments. A line on the serial console
 // costs a thousand exits from the guest; what is wrong is still shown. Nobody
 // but the build's own steps runs in this machine, so the processor needs no
-// protection of one program from another, and the second host key of a machine
-// that will never be another's takes half a minute of an emulated processor.
-const directArgs = "loglevel=4 systemd.show_status=auto mitigations=off systemd.mask=imagebuild-ssh-rsa-key.service"
+// protection of one program from another, nor addresses that nobody can guess,
+// and the second host key of a machine that will never be another's takes half a
+// minute of an emulated processor. The disk was just made, or was in order when
+// its last checkpoint was taken. The modules that are kept away take seconds to
+// load and are of no use here: a console of pixels, a mouse, wireless networks.
+const directArgs = "loglevel=4 systemd.show_status=auto mitigations=off nokaslr fsck.mode=skip " +
+	"module_blacklist=bochs,psmouse,pcspkr,floppy,cfg80211 systemd.mask=imagebuild-ssh-rsa-key.service"
 
 const grubConfig = "boot/grub/grub.cfg"
 
@@ -41,7 +47,7 @@ var (
 // readDirect takes what the boot loader would start out of the disk, into dir.
 // It returns nil where the boot loader's configuration is none that it
 // understands: the disk has to be booted as it is.
-func readDirect(ctx context.Context, chain *Chain, dir string) (_ *direct, err error) {
+func readDirect(ctx context.Context, chain *Chain, dir string) (d *direct, err error) {
 	// In the last layer a guest may stand in the middle of a write.
 	disk, err := chain.openAt(chain.Layers() - 1)
 	if err != nil {
@@ -60,7 +66,7 @@ func readDirect(ctx context.Context, chain *Chain, dir string) (_ *direct, err e
 	if !ok {
 		return nil, nil
 	}
-	d := &direct{kernel: filepath.Join(dir, "kernel"), initrd: filepath.Join(dir, "initrd"), append: args + " " + directArgs}
+	d = &direct{kernel: filepath.Join(dir, "kernel"), initrd: filepath.Join(dir, "initrd"), append: args + " " + directArgs}
 	wanted := map[string]string{kernel: d.kernel, initrd: d.initrd}
 	err = root.Walk(ctx, func(entry *image.Entry, content io.Reader) error {
 		to, ok := wanted[entry.Path]
@@ -104,4 +110,32 @@ func writeFile(path string, content io.Reader) error {
 	}
 	_, err = io.Copy(f, content)
 	return run.Explain(errors.Join(err, f.Close()))
+}
+
+// uncompressed puts an initramfs with nothing in it compressed in the place of
+// the guest's own, if that takes at most limit bytes: the emulated processor
+// would need seconds to unpack what takes us a moment. What cannot be unpacked
+// here may be for the kernel.
+func (d *direct) uncompressed(limit int64) {
+	path := d.initrd + ".cpio"
+	if err := uncompress(path, d.initrd, limit); err != nil {
+		_ = os.Remove(path)
+		return
+	}
+	d.initrd = path
+}
+
+func uncompress(to, from string, limit int64) error {
+	in, err := os.Open(from)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	out, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return err
+	}
+	buffered := bufio.NewWriterSize(out, 1<<20)
+	err = initramfs.Uncompress(buffered, in, limit)
+	return errors.Join(err, buffered.Flush(), out.Close())
 }

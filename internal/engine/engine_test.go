@@ -56,7 +56,7 @@ func TestChain(t *testing.T) {
 		if path != chain.Layer(n+1) || chain.Layers() != n+1 {
 			t.Fatalf("layer %d of %d is %s", n+1, chain.Layers(), path)
 		}
-		if err := chain.Save(n+1, &saved[n]); err != nil {
+		if err := chain.Saver(n + 1)(&saved[n]); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -23,21 +23,25 @@ const maxHeader = 4 << 10 // bytes of a line that begins a saved layer or state
 // bytes than those below it here: another build has replaced them.
 var ErrOtherDisk = errors.New("it was made on another disk than the one that is here")
 
-// Save writes layer n, which must not change any more.
-func (c *Chain) Save(n int, w io.Writer) error {
-	if err := writeHeader(w, stamp{c.ids[n], c.ids[n-1]}); err != nil {
-		return err
-	}
-	f, err := os.Open(c.Layer(n))
-	if err != nil {
+// Saver returns what writes layer n, which must not change any more; the chain
+// may grow meanwhile.
+func (c *Chain) Saver(n int) func(w io.Writer) error {
+	header, path := stamp{c.ids[n], c.ids[n-1]}, c.Layer(n)
+	return func(w io.Writer) error {
+		if err := writeHeader(w, header); err != nil {
+			return err
+		}
+		f, err := os.Open(path)
+		if err != nil {
+			return run.Explain(err)
+		}
+		defer f.Close()
+		_, err = io.Copy(w, f)
 		return run.Explain(err)
 	}
-	defer f.Close()
-	_, err = io.Copy(w, f)
-	return run.Explain(err)
 }
 
-// Load adds the layer that Save has written on top of the others. After an
+// Load adds the layer that a Saver has written on top of the others. After an
 // error the chain is as it was.
 func (c *Chain) Load(r io.Reader) error {
 	var s stamp

@@ -48,7 +48,7 @@ func Vagrant() (Way, error) {
 	keys, err := ssh.VagrantKeys()
 	return Way{
 		How: "Vagrant's public key", User: ssh.VagrantUser, Keys: keys,
-		Remedy: "a Vagrant box needs the user vagrant with Vagrant's public insecure key and password-less sudo; if it has another, give --ssh-user and --ssh-key",
+		Remedy: "a Vagrant box needs the user vagrant with Vagrant's public insecure key and password-less sudo; if it has another, give --ssh-user and --ssh-key, or in the template of a disk that is kept machine.user and machine.key",
 	}, err
 }
 

@@ -96,3 +96,37 @@ func TestForgetKeys(t *testing.T) {
 		}
 	}
 }
+
+// TestForgetNetwork runs what takes cloud-init's network away, on a folder.
+func TestForgetNetwork(t *testing.T) {
+	for name, test := range map[string]struct {
+		config string // of cloud-init
+		there  string // whether cloud-init is
+		stays  bool
+	}{
+		"cloud-init writes it again":  {"# network: {config: disabled}\n", "true", false},
+		"it was told to leave it":     {"network: {config: disabled}\n", "true", true},
+		"told so by an installer":     {"network:\n  config: 'disabled'\n", "true", true},
+		"cloud-init is there no more": {"", "false", true},
+	} {
+		etc := t.TempDir()
+		ours, theirs := filepath.Join(etc, "netplan/50-cloud-init.yaml"), filepath.Join(etc, "netplan/01-netcfg.yaml")
+		for path, text := range map[string]string{ours: "network:\n", theirs: "network:\n", filepath.Join(etc, "cloud/cloud.cfg.d/99-x.cfg"): test.config} {
+			if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		script := strings.ReplaceAll(strings.Replace(forgetNetwork, "command -v cloud-init >/dev/null", test.there, 1), "/etc/", etc+"/")
+		if out, err := exec.Command("sh", "-c", script).CombinedOutput(); err != nil {
+			t.Errorf("%s: %v: %s", name, err, out)
+		}
+		_, err := os.Stat(ours)
+		_, errTheirs := os.Stat(theirs)
+		if (err == nil) != test.stays || errTheirs != nil {
+			t.Errorf("%s: %v, %v", name, err, errTheirs)
+		}
+	}
+}

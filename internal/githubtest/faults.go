@@ -49,10 +49,12 @@ type Fault struct {
 
 // Chaos breaks one in OneIn requests, drawn by Seed and the request's number,
 // with one of Faults, drawn the same way. Those that do not fit a request (its
-// Method, its Path, or an upload's effect) pass it by.
+// Method, its Path, or an upload's effect) pass it by. Nobody who tries again
+// is hit for ever: at most Row times in a row what a User-Agent asks of a path.
 type Chaos struct {
 	Seed   string
 	OneIn  int
+	Row    int // no bound unless set
 	Faults []Fault
 }
 
@@ -99,9 +101,16 @@ func (s *Server) choose(c *call) *Fault {
 			chosen = &each.Fault
 		}
 	}
-	chaos := s.opts.Chaos
-	if chosen != nil || chaos.OneIn <= 0 || len(chaos.Faults) == 0 {
+	if chosen != nil {
 		return chosen
+	}
+	return s.merciful(c, s.opts.Chaos.draw(c))
+}
+
+// draw is what chaos has for a request; nil for nothing.
+func (chaos Chaos) draw(c *call) *Fault {
+	if chaos.OneIn <= 0 || len(chaos.Faults) == 0 {
+		return nil
 	}
 	digest := sha256.Sum256(fmt.Appendf(nil, "%s %d", chaos.Seed, c.number))
 	if binary.BigEndian.Uint64(digest[:])%uint64(chaos.OneIn) != 0 {
@@ -112,6 +121,20 @@ func (s *Server) choose(c *call) *Fault {
 		return nil
 	}
 	return &fault
+}
+
+// merciful ends a row of faults that has become too long.
+func (s *Server) merciful(c *call, fault *Fault) *Fault {
+	if s.opts.Chaos.Row == 0 {
+		return fault
+	}
+	who := c.UserAgent() + " " + c.Method + " " + c.URL.Path
+	if fault == nil || s.rows[who] >= s.opts.Chaos.Row {
+		delete(s.rows, who)
+		return nil
+	}
+	s.rows[who]++
+	return fault
 }
 
 // fault answers in place of the handler, or of its answer.

@@ -51,6 +51,20 @@ func TestLimits(t *testing.T) {
 	}
 }
 
+// Whoever tries again gets through, whatever others ask in between.
+func TestChaosEnds(t *testing.T) {
+	s, c := newServer(t, githubtest.Options{Chaos: githubtest.Chaos{Seed: "always", OneIn: 1, Row: 3, Faults: []githubtest.Fault{{Effect: githubtest.Status, Status: 503}}}})
+	var got []int
+	for range 8 {
+		resp, _ := c.do("GET", "/releases", nil)
+		got = append(got, resp.StatusCode)
+		c.do("GET", "/pages", nil)
+	}
+	if !slices.Equal(got, []int{503, 503, 503, 200, 503, 503, 503, 200}) || s.Count("GET", "/pages$") != 8 {
+		t.Error(got)
+	}
+}
+
 // After means that the request has taken effect.
 func TestAfter(t *testing.T) {
 	s, c := newServer(t, githubtest.Options{})

@@ -94,6 +94,7 @@ type Server struct {
 	changed    chan struct{} // closed, and made anew, when something has happened
 	calls      []Call
 	scripts    []*script
+	rows       map[string]int // of chaos's faults, by who asks for what
 	violations []string
 	nextID     int64
 	releases   map[int64]*release
@@ -124,7 +125,7 @@ func New(t T, opts Options) *Server {
 	}
 	s := &Server{
 		t: t, opts: opts, spec: spec, dir: t.TempDir(), done: make(chan struct{}), changed: make(chan struct{}), nextID: 1000,
-		releases: map[int64]*release{}, assets: map[int64]*asset{}, blobs: map[string]*asset{}, used: map[Access]int{},
+		releases: map[int64]*release{}, assets: map[int64]*asset{}, blobs: map[string]*asset{}, used: map[Access]int{}, rows: map[string]int{},
 	}
 	s.owner, s.name, _ = strings.Cut(opts.Repository, "/")
 	s.git = newRepository()

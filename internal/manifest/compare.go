@@ -69,7 +69,7 @@ func (r *Reader) Close() { r.zstd.Close() }
 
 // Difference is one thing in which two images differ.
 type Difference struct {
-	What string `json:"what"` // path, package, user or service
+	What string `json:"what"` // disk, path, package, user or service
 	Name string `json:"name"`
 	How  string `json:"how"` // as "only in the first" or "mode 0644, 0600"
 }
@@ -82,8 +82,8 @@ const (
 	onlySecond = "only in the second"
 )
 
-// Compare returns in what two manifests differ: the paths in order, then
-// packages, users and services.
+// Compare returns in what two manifests differ: the whole disks, the paths in
+// order, then packages, users and services.
 func Compare(a, b io.Reader) ([]Difference, error) {
 	first, err := Read(a)
 	if err != nil {
@@ -96,9 +96,12 @@ func Compare(a, b io.Reader) ([]Difference, error) {
 	}
 	defer second.Close()
 	left, right := &side{reader: first, rest: map[string]map[string]any{}}, &side{reader: second, rest: map[string]map[string]any{}}
-	var found []Difference
 	if err := errors.Join(left.advance(), right.advance()); err != nil {
 		return nil, err
+	}
+	found, whole := compareDisks(left.disk, right.disk)
+	if whole {
+		return found, nil
 	}
 	for left.path != nil || right.path != nil {
 		order := 0
@@ -137,6 +140,7 @@ func Compare(a, b io.Reader) ([]Difference, error) {
 // small rest.
 type side struct {
 	reader *Reader
+	disk   *Disk
 	path   *Path
 	rest   map[string]map[string]any
 }
@@ -153,6 +157,8 @@ func (s *side) advance() error {
 			return err
 		}
 		switch {
+		case line.Disk != nil:
+			s.disk = line.Disk
 		case line.Path != nil:
 			if previous != nil && comparePaths(previous.Name, line.Path.Name) >= 0 {
 				return fault.Errorf(fault.Input, "read manifest: %s comes after %s; the file is damaged", line.Path.Name, previous.Name)

@@ -9,6 +9,10 @@
 //	err := manifest.Write(ctx, file, sealed)
 //	differences, err := manifest.Compare(a, b)
 //
+// Of an image that is a disk kept as it is, the digest of the whole disk comes
+// first, and instead of the paths there may be only the reason why they are not
+// known; see Disk.
+//
 // Memory is bounded: neither side holds the paths. It does not record times:
 // they are clamped to one value, and say nothing about the content.
 package manifest
@@ -41,6 +45,7 @@ const Extension = ".manifest.json.zst"
 // Line is one line of a manifest; exactly one field is set.
 type Line struct {
 	Format  string   `json:"format,omitempty"`
+	Disk    *Disk    `json:"disk,omitempty"`
 	Path    *Path    `json:"path,omitempty"`
 	Package *Package `json:"package,omitempty"`
 	User    *User    `json:"user,omitempty"`
@@ -85,7 +90,9 @@ type Service struct {
 }
 
 // Write writes the manifest of a tree.
-func Write(ctx context.Context, w io.Writer, t image.Tree) error {
+func Write(ctx context.Context, w io.Writer, t image.Tree) error { return write(ctx, w, nil, t) }
+
+func write(ctx context.Context, w io.Writer, disk *Disk, t image.Tree) error {
 	// One worker and fixed sizes: the compressor's bytes must not depend on
 	// the machine.
 	compressor, err := zstd.NewWriter(w, zstd.WithEncoderConcurrency(1), zstd.WithEncoderLevel(zstd.SpeedDefault),
@@ -96,7 +103,10 @@ func Write(ctx context.Context, w io.Writer, t image.Tree) error {
 	s := &scanner{out: json.NewEncoder(compressor), buf: make([]byte, 128<<10)}
 	s.out.SetEscapeHTML(false)
 	err = s.out.Encode(Line{Format: Format})
-	if err == nil {
+	if err == nil && disk != nil {
+		err = s.out.Encode(Line{Disk: disk})
+	}
+	if err == nil && t != nil {
 		err = t.Walk(ctx, s.entry)
 	}
 	if err == nil {

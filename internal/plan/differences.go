@@ -11,6 +11,7 @@ type variant struct {
 	platform, arch string
 	source         string // digest
 	steps          []variantStep
+	varies         bool // two builds of it have different bytes
 }
 
 // variantStep is one step of the template as a cell has it.
@@ -19,6 +20,25 @@ type variantStep struct {
 	name   string
 	digest string // of the step alone
 	runs   bool
+}
+
+// Varies tells whether another build of the tree may have other bytes: the disk
+// is kept, and an installer or a step wrote to it in a machine.
+func (t *Tree) Varies() bool {
+	keeper, ok := t.Source.Config.(template.DiskKeeper)
+	return ok && t.KeepsDisk && (len(t.Steps) > 0 || !keeper.HasDisk())
+}
+
+// variable lists the platforms whose disks are such.
+func variable(variants []variant) []string {
+	var platforms []string
+	for _, v := range variants {
+		if v.varies {
+			platforms = append(platforms, v.platform)
+		}
+	}
+	slices.Sort(platforms)
+	return slices.Compact(platforms)
 }
 
 // differences lists what the template declares to differ between platforms of
@@ -50,6 +70,9 @@ func differences(variants []variant) []Difference {
 	}
 	if platforms := own(func(v variant) string { return v.source }); len(platforms) > 0 {
 		all = append(all, Difference{Step: "source", Field: "source", Platforms: platforms, Reason: "the source, the engine or the disk depends on the platform"})
+	}
+	if platforms := variable(variants); len(platforms) > 1 {
+		all = append(all, Difference{Step: "disk", Field: "source", Platforms: platforms, Reason: "the disk is kept as a machine leaves it, so platforms that are built apart differ in what the machine wrote: times, ids, logs"})
 	}
 	for i, first := range variants[0].steps {
 		var with, without []string

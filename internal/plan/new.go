@@ -135,7 +135,7 @@ func (b *builder) cell(ctx context.Context, t *template.Template, platform, arch
 	if err != nil {
 		return err
 	}
-	v.platform = platform
+	v.platform, v.varies = platform, tree.Varies()
 	b.variants = append(b.variants, v)
 	b.names = append(b.names, CellName{platform, arch})
 	if !b.o.wants(platform, arch) {
@@ -173,7 +173,7 @@ func (b *builder) cell(ctx context.Context, t *template.Template, platform, arch
 // tree digests the source and the steps of one cell, each on top of the one
 // before.
 func (b *builder) tree(ctx context.Context, t *template.Template, platform, arch string) (*Tree, variant, error) {
-	tree := &Tree{Arch: arch, Engine: t.Engine, Disk: t.Disk, Source: Source{Kind: t.Source.Kind, Config: t.Source.Value, Public: b.shown(t.Source)}}
+	tree := &Tree{Arch: arch, Engine: t.Engine, Disk: t.Disk, KeepsDisk: t.KeepsDisk(), Source: Source{Kind: t.Source.Kind, Config: t.Source.Value, Public: b.shown(t.Source)}}
 	if t.Engine == template.VM {
 		tree.Machine = &t.Machine
 	}

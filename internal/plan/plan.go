@@ -60,11 +60,13 @@ type Plan struct {
 }
 
 // Tree is a root filesystem and its disk: the work that several cells share.
+// Of a disk that is kept, its ID decides what is done to it, not its bytes.
 type Tree struct {
 	ID         string            `json:"id"` // lower-case hex; decides every byte of the canonical disk
 	Arch       string            `json:"arch"`
 	Engine     template.Engine   `json:"engine"`
 	Disk       template.Disk     `json:"disk,omitzero"`
+	KeepsDisk  bool              `json:"keeps_disk,omitempty"`  // the source's disk is the image's
 	Machine    *template.Machine `json:"machine,omitempty"`     // with engine vm; decides nothing
 	GuestTools []string          `json:"guest_tools,omitempty"` // packages
 	Source     Source            `json:"source"`

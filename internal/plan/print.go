@@ -73,7 +73,7 @@ func (p *Plan) tree(out io.Writer, t *Tree) {
 	if t.Engine == template.Instance {
 		fmt.Fprint(out, "; what the source is, is looked up when it is built\n")
 	} else {
-		fmt.Fprintf(out, ", disk %s %s %s\n", t.Disk.Size, t.Disk.Filesystem, t.Disk.Firmware)
+		fmt.Fprintf(out, ", disk %s\n", t.disk())
 	}
 	rows := tabwriter.NewWriter(out, 0, 8, 2, ' ', 0)
 	fmt.Fprintf(rows, "  0\tsource\t%s\t\t%s\n", t.Source.Kind, short(t.Source.Digest))
@@ -81,6 +81,21 @@ func (p *Plan) tree(out io.Writer, t *Tree) {
 		fmt.Fprintf(rows, "  %d\t%s\t%s\t%s\t%s\n", i+1, s.Kind, oneLine(s.Name), s.Timeout, short(s.Digest))
 	}
 	_ = rows.Flush()
+}
+
+// disk says what the disk will be.
+func (t *Tree) disk() string {
+	if !t.KeepsDisk {
+		return fmt.Sprintf("%s %s %s", t.Disk.Size, t.Disk.Filesystem, t.Disk.Firmware)
+	}
+	text := "kept as it is"
+	if t.Disk.Size > 0 {
+		text = t.Disk.Size.String() + ", " + text
+	}
+	if t.Varies() {
+		text += " (another build of it may have other bytes)"
+	}
+	return text
 }
 
 // short is enough of a digest for a person to compare.

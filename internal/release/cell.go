@@ -73,7 +73,8 @@ type Cell struct {
 	Type       string      `json:"type"` // the platform's kind
 	PlanDigest string      `json:"plan_digest"`
 	CellDigest string      `json:"cell_digest"`
-	TreeSHA256 string      `json:"tree_sha256"` // of the canonical tar
+	TreeSHA256 string      `json:"tree_sha256"`         // of the canonical tar, or of the disk that is kept
+	KeptDisk   bool        `json:"kept_disk,omitempty"` // as a machine left it: another build of the plan may have other bytes
 	Artifacts  []Artifact  `json:"artifacts"`
 	Manifest   *File       `json:"manifest,omitempty"`
 	Record     *File       `json:"record,omitempty"` // of what was made in a cloud

@@ -16,6 +16,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -175,13 +176,16 @@ func client(t testing.TB, server *githubtest.Server, transport http.RoundTripper
 	}
 	c, err := github.New(github.Options{
 		Token: server.Token(githubtest.Write), APIURL: server.APIURL(), ServerURL: server.URL(), Repository: server.Repository(),
-		Sleep: noWait, Transport: transport,
+		Sleep: noWait, Transport: transport, UserAgent: fmt.Sprint("imagebuild ", clients.Add(1)),
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	return c
 }
+
+// clients lets the server tell one from another.
+var clients atomic.Int64
 
 // request is a publication with the least that is needed.
 func request(t testing.TB, server *githubtest.Server, builds ...*release.Build) release.Request {

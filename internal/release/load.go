@@ -66,6 +66,7 @@ type resultRecord struct {
 	Trees      []struct {
 		ID        string   `json:"id"`
 		Platforms []string `json:"platforms"`
+		KeptDisk  bool     `json:"kept_disk"`
 		SHA256    string   `json:"sha256"`
 		Manifest  string   `json:"manifest"`
 	} `json:"trees"`
@@ -165,7 +166,7 @@ func (b *Build) cell(p *planRecord, r *resultRecord, i int) *Cell {
 		if !slices.Contains(t.Platforms, c.Platform) || t.ID != from.Tree {
 			continue
 		}
-		c.TreeSHA256 = t.SHA256
+		c.TreeSHA256, c.KeptDisk = t.SHA256, t.KeptDisk
 		if t.Manifest != "" {
 			c.Manifest = &File{Name: c.prefix() + manifest.Extension}
 			b.manifest[c.Manifest.Name] = t.Manifest

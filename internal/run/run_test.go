@@ -188,6 +188,37 @@ func TestLineWriter(t *testing.T) {
 	}
 }
 
+func TestLinesWrittenOverThemselves(t *testing.T) {
+	long := strings.Repeat("working\r", run.MaxLine/8) + "last"
+	for in, want := range map[string]string{
+		"(Reading ... \r(Reading ... 5%\r(Reading ... 100%\r(Reading ... 30 files.)\nnext\n": "(Reading ... 30 files.)|next",
+		"50%\r100%\r\n":          "100%",
+		"100%\r    \r\x1b[K\r\n": "100%",
+		"100%\r    \rdone":       "done",
+		"\r\r\n\rone\r\r\n":      "|one",
+		"a long one\rshort\n":    "short",
+		long:                     "working|last",
+		strings.Repeat("x", run.MaxLine) + "\r\n": strings.Repeat("x", run.MaxLine) + "|",
+	} {
+		for _, size := range []int{1, 7, len(in)} {
+			var lines []string
+			w := run.LineWriter(func(line string) { lines = append(lines, line) })
+			for at := 0; at < len(in); at += size {
+				_, _ = w.Write([]byte(in[at:min(at+size, len(in))]))
+			}
+			_ = w.Close()
+			if got := strings.Join(lines, "|"); got != want {
+				t.Errorf("%.60q in pieces of %d: %.200q, want %.200q", in, size, got, want)
+			}
+		}
+	}
+	var tail run.Tail
+	_, _ = tail.Write([]byte("one\n10%\r90%\rdone\r\n"))
+	if got := tail.String(); got != "one\ndone" {
+		t.Errorf("tail %q", got)
+	}
+}
+
 func TestQuote(t *testing.T) {
 	got := run.Quote([]string{"qemu-img", "a b", "it's", "", "--x=1,2"})
 	if want := `qemu-img 'a b' 'it'\''s' '' --x=1,2`; got != want {

@@ -28,18 +28,24 @@ func (t *Tail) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// String returns what was kept, trimmed and Printable.
+// String returns what was kept, trimmed and Printable; of a line that was
+// written over itself what a LineWriter keeps of it.
 func (t *Tail) String() string {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return strings.TrimSpace(Printable(string(t.buf)))
+	lines := strings.Split(string(t.buf), "\n")
+	for i, line := range lines {
+		lines[i] = shown(line)
+	}
+	return strings.TrimSpace(strings.Join(lines, "\n"))
 }
 
 // MaxLine is where LineWriter breaks a line that does not end.
 const MaxLine = 16 << 10
 
 // LineWriter calls fn for every line written to it, Printable and without the
-// newline.
+// newline. Of a line that was written over itself, as progress is, it gets the
+// last text alone; of one that goes on so for ever, one text in MaxLine bytes.
 // Memory is bounded by MaxLine, whatever is written. Close flushes the last
 // line. It is safe for concurrent use.
 func LineWriter(fn func(line string)) io.WriteCloser { return &lineWriter{fn: fn} }
@@ -64,11 +70,13 @@ func (w *lineWriter) Write(p []byte) (int, error) {
 		case len(p) >= room:
 			w.buf = append(w.buf, p[:room]...)
 			p = p[room:]
+			w.flush(w.full())
+			continue
 		default:
 			w.buf = append(w.buf, p...)
 			return n, nil
 		}
-		w.flush()
+		w.flush(len(w.buf))
 	}
 	return n, nil
 }
@@ -77,14 +85,39 @@ func (w *lineWriter) Close() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if len(w.buf) > 0 {
-		w.flush()
+		w.flush(len(w.buf))
 	}
 	return nil
 }
 
-func (w *lineWriter) flush() {
-	w.fn(Printable(strings.TrimRight(string(w.buf), "\r")))
-	w.buf = w.buf[:0]
+// full is where a line that has no end yet is broken: before the text that is
+// just being written over the others, if there is one.
+func (w *lineWriter) full() int {
+	if i := bytes.LastIndexByte(w.buf, '\r'); i > 0 {
+		return i + 1
+	}
+	return len(w.buf)
+}
+
+// flush shows the first n bytes as a line.
+func (w *lineWriter) flush(n int) {
+	w.fn(shown(string(w.buf[:n])))
+	w.buf = w.buf[:copy(w.buf, w.buf[n:])]
+}
+
+// shown is what a log keeps of a line that was written over itself: the last
+// text that is not blank. A terminal would show that, and beside it whatever
+// the line had further right.
+func shown(line string) string {
+	for {
+		line = strings.TrimRight(line, "\r")
+		i := strings.LastIndexByte(line, '\r')
+		last := Printable(line[i+1:])
+		if i < 0 || strings.TrimSpace(last) != "" {
+			return last
+		}
+		line = line[:i]
+	}
 }
 
 // Quote renders argv so that it can be pasted into a POSIX shell.

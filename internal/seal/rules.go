@@ -62,5 +62,9 @@ var removed = []rule{
 
 // madeAtBoot are folders that a running system makes for itself. An empty one
 // says no more than that it was booted, and goes, so that an image is the same
-// whether it was configured in a machine or in a chroot.
-var madeAtBoot = []string{"var/lib/systemd/linger", "var/lib/systemd/timers"}
+// whether it was configured in a machine or in a chroot. Inner ones come first.
+var madeAtBoot = []string{
+	"var/lib/systemd/linger", "var/lib/systemd/timers",
+	"var/lib/cloud/scripts/per-boot", "var/lib/cloud/scripts/per-instance", "var/lib/cloud/scripts/per-once", "var/lib/cloud/scripts/vendor", "var/lib/cloud/scripts",
+	"var/lib/cloud/data", "var/lib/cloud/handlers", "var/lib/cloud/instances", "var/lib/cloud/seed", "var/lib/cloud/sem", "var/lib/cloud",
+}

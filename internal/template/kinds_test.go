@@ -34,6 +34,15 @@ type testRemote struct {
 	ID string `yaml:"id" required:"true" doc:"Which."`
 }
 
+type testImage struct {
+	Path      string `yaml:"path" required:"true" doc:"Disk."`
+	Canonical bool   `yaml:"canonical" doc:"Make a new disk."`
+	installed bool
+}
+
+func (i *testImage) KeepsDisk() bool { return !i.Canonical }
+func (i *testImage) HasDisk() bool   { return !i.installed }
+
 type testShell struct {
 	Script string   `yaml:"script" doc:"Script file."`
 	Inline string   `yaml:"inline" doc:"Script text."`
@@ -83,6 +92,8 @@ func testRegistry() Registry {
 		Sources: []Kind{
 			{Name: "bootstrap", Doc: "From packages.", New: func() any { return &testBootstrap{Distribution: "debian"} }},
 			{Name: "remote", Doc: "From where the platform is.", New: func() any { return &testRemote{} }, Platforms: []string{"vmware"}},
+			{Name: "image", Doc: "From a disk.", New: func() any { return &testImage{Canonical: true} }},
+			{Name: "iso", Doc: "From an installer.", New: func() any { return &testImage{Canonical: true, installed: true} }},
 		},
 		Steps: []Kind{
 			{Name: "shell", Doc: "Runs a script.", New: func() any { return &testShell{} }, Test: true},

@@ -75,6 +75,16 @@ type FileNamer interface {
 	Files() []FileRef
 }
 
+// DiskKeeper is a source whose disk can be kept as it is, in the place of a new
+// one with its files. That takes a machine: a chroot has files and no disk.
+type DiskKeeper interface {
+	// KeepsDisk tells whether it is to be kept, as the key canonical says.
+	KeepsDisk() bool
+	// HasDisk tells whether the disk is there already, with a size of its own
+	// that a kept one has too, unless disk.size makes it larger.
+	HasDisk() bool
+}
+
 // FileRef is a file or folder that a configuration names.
 type FileRef struct {
 	Field string // where, relative to the configuration

@@ -117,7 +117,24 @@ func (f *File) resolve(scope Scope, public bool, faults *fault.List) *Template {
 		t.Source = d.source(doc.Source)
 		d.elsewhere(t)
 	}
+	d.keptDisk(t)
 	return t
+}
+
+// keptDisk checks what a disk that stays as it is means to other keys.
+func (d *decoder) keptDisk(t *Template) {
+	if !t.KeepsDisk() {
+		return
+	}
+	root := d.file.root
+	if t.Engine != VM {
+		node := mapValue(mapValue(root, "source"), t.Source.Kind)
+		d.add(keyOf(node, "canonical"), "source."+t.Source.Kind+".canonical",
+			"false keeps the disk as it is, and engine: chroot has no disk, only its files; set engine: vm, or leave this out")
+	}
+	if keeper, _ := t.Source.Value.(DiskKeeper); keeper.HasDisk() && mapValue(mapValue(root, "disk"), "size") == nil {
+		t.Disk.Size = 0
+	}
 }
 
 // machine checks what its keys mean to each other.

@@ -41,6 +41,12 @@ type Template struct {
 	Release     Release
 }
 
+// KeepsDisk tells whether the image's disk is its source's own.
+func (t *Template) KeepsDisk() bool {
+	keeper, ok := t.Source.Value.(DiskKeeper)
+	return ok && keeper.KeepsDisk()
+}
+
 // Config is one kind with its configuration.
 type Config struct {
 	Kind   string
@@ -48,9 +54,10 @@ type Config struct {
 	Public any // the same with every sensitive value replaced by ${{var.name}}: what may be printed and digested
 }
 
-// Disk is the image's disk.
+// Disk is the image's disk. A size of zero is that of the source's disk, which
+// is kept.
 type Disk struct {
-	Size       size.Bytes `yaml:"size" json:"size" doc:"Virtual size. The root filesystem grows to the real disk at first boot."`
+	Size       size.Bytes `yaml:"size" json:"size" doc:"Virtual size. The root filesystem grows to the real disk at first boot. A disk of source.image that is kept has its own, unless this is larger."`
 	Filesystem string     `yaml:"filesystem" json:"filesystem" enum:"ext4" doc:"Filesystem of the root partition."`
 	Firmware   string     `yaml:"firmware" json:"firmware" enum:"bios+uefi,bios,uefi" doc:"What the disk can be started by."`
 }

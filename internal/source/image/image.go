@@ -32,7 +32,7 @@ import (
 // Config is what stands under source.image.
 type Config struct {
 	fetch.Config
-	Canonical bool `yaml:"canonical" doc:"Take the files off the disk and make a new, reproducible one of them. False, which keeps the disk as it is, is not available yet."`
+	Canonical bool `yaml:"canonical" doc:"Take the files off the disk and make a new, reproducible one of them. False keeps the disk as the steps leave it, with all its partitions and whatever is on them; that takes engine: vm, and is not reproducible."`
 }
 
 // New returns a configuration with its defaults.
@@ -41,6 +41,7 @@ func New() *Config { return &Config{Canonical: true} }
 var _ interface {
 	template.Validator
 	template.FileNamer
+	template.DiskKeeper
 } = (*Config)(nil)
 
 // Validate implements template.Validator.
@@ -49,9 +50,11 @@ func (c *Config) Validate(faults template.Faults) { c.ValidateFile(faults) }
 // Files implements template.FileNamer.
 func (c *Config) Files() []template.FileRef { return c.FileRefs() }
 
-// KeepsDisk tells whether the disk itself is to be kept, and not only what is
-// on it.
+// KeepsDisk implements template.DiskKeeper.
 func (c *Config) KeepsDisk() bool { return !c.Canonical }
+
+// HasDisk implements template.DiskKeeper.
+func (c *Config) HasDisk() bool { return true }
 
 // Request is what a build asks of the source, besides its configuration.
 type Request struct {

@@ -45,7 +45,7 @@ type Config struct {
 	CPUs       int           `yaml:"cpus" min:"1" max:"64" doc:"Its processors."`
 	Timeout    time.Duration `yaml:"timeout" digest:"-" doc:"The longest that the installation may take."`
 	Silence    time.Duration `yaml:"silence" digest:"-" doc:"How long the installer may be without any sign of life: text, a change of the screen, a busy disk."`
-	Canonical  bool          `yaml:"canonical" doc:"Take the files off the installed disk and make a new, reproducible one of them. False, which keeps the disk as it was installed, is not available yet."`
+	Canonical  bool          `yaml:"canonical" doc:"Take the files off the installed disk and make a new, reproducible one of them. False keeps the disk as the installer and the steps leave it, with all its partitions and whatever is on them; that takes engine: vm, and is not reproducible."`
 }
 
 // Unattended names the file with the answers, by its kind.
@@ -86,6 +86,7 @@ const (
 var _ interface {
 	template.Validator
 	template.FileNamer
+	template.DiskKeeper
 } = (*Config)(nil)
 
 // Validate implements template.Validator.
@@ -164,8 +165,11 @@ func (c *Config) Files() []template.FileRef {
 	return files
 }
 
-// KeepsDisk tells whether the disk stays as the installer left it.
+// KeepsDisk implements template.DiskKeeper.
 func (c *Config) KeepsDisk() bool { return !c.Canonical }
+
+// HasDisk implements template.DiskKeeper: an installer is given one.
+func (c *Config) HasDisk() bool { return false }
 
 func (c *Config) hasDisc() bool { return c.URL != "" || c.Path != "" }
 

@@ -15,25 +15,6 @@ import (
 	"github.com/org/imagebuild-action/internal/testkit"
 )
 
-// TestCpio: another's program reads what goes into the initrd.
-func TestCpio(t *testing.T) {
-	testkit.Busybox(t)
-	files := map[string][]byte{"preseed.cfg": []byte("d-i x\n"), "a": nil, "odd": bytes.Repeat([]byte("x"), 1001)}
-	dir := t.TempDir()
-	err := run.Run(t.Context(), run.Spec{Argv: []string{"/bin/busybox", "cpio", "-i"}, Dir: dir, Stdin: bytes.NewReader(cpio(files))})
-	if err != nil {
-		t.Fatal(err)
-	}
-	for name, want := range files {
-		if got, err := os.ReadFile(filepath.Join(dir, name)); err != nil || !bytes.Equal(got, want) {
-			t.Errorf("%s: %d bytes, %v", name, len(got), err)
-		}
-	}
-	if !bytes.Equal(cpio(files), cpio(files)) {
-		t.Error("the same files gave other bytes")
-	}
-}
-
 // TestVolume: the disc has the label and the names that installers look for,
 // and is the same whenever it is made.
 func TestVolume(t *testing.T) {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/org/imagebuild-action/internal/fault"
 	"github.com/org/imagebuild-action/internal/fetch"
+	"github.com/org/imagebuild-action/internal/format/initramfs"
 	"github.com/org/imagebuild-action/internal/format/iso9660"
 	"github.com/org/imagebuild-action/internal/guestweb"
 	"github.com/org/imagebuild-action/internal/report"
@@ -169,7 +170,7 @@ func (s *Source) writeBootFile(ctx context.Context, disc *iso9660.Disc, from, to
 		}
 		const alignment = 4
 		padding := make([]byte, (alignment-info.Size()%alignment)%alignment)
-		if _, err := f.Write(append(padding, cpio(more)...)); err != nil {
+		if _, err := f.Write(append(padding, initramfs.Archive(more)...)); err != nil {
 			return run.Explain(err)
 		}
 	}

@@ -1,4 +1,4 @@
-package iso
+package initramfs
 
 import (
 	"bytes"
@@ -7,10 +7,10 @@ import (
 	"slices"
 )
 
-// cpio makes an archive that the kernel unpacks over the initrd before it
-// (Documentation/driver-api/early-userspace/buffer-format.rst): files of mode
-// 0644 in its root, owned by root and without times.
-func cpio(files map[string][]byte) []byte {
+// Archive makes an archive that the kernel unpacks over the ones before it:
+// files of mode 0644 in its root, owned by root and without times. It has to
+// begin at a multiple of four bytes.
+func Archive(files map[string][]byte) []byte {
 	var out bytes.Buffer
 	entry := func(inode int, mode uint32, name string, content []byte) {
 		links := 1
@@ -26,12 +26,8 @@ func cpio(files map[string][]byte) []byte {
 	for i, name := range slices.Sorted(maps.Keys(files)) {
 		entry(i+1, 0o100644, name, files[name])
 	}
-	entry(0, 0, "TRAILER!!!", nil)
+	entry(0, 0, trailer, nil)
 	return out.Bytes()
 }
 
-func align(out *bytes.Buffer) {
-	for out.Len()%4 != 0 {
-		out.WriteByte(0)
-	}
-}
+func align(out *bytes.Buffer) { out.Write(make([]byte, padded(int64(out.Len()))-int64(out.Len()))) }
