@@ -131,6 +131,7 @@ func instanceLife(t *testing.T, tool string, disk image.Disk, bootMode string) {
 	// What cloud-init has asked for is of interest only once it is done.
 	for _, each := range []struct{ script, want string }{
 		{"cloud-init status --wait >/dev/null; cat /run/cloud-init/result.json", "DataSourceEc2"},
+		{"cloud-id", "aws"},
 		{"cat /etc/from-user-data", "told"},
 		{"lsblk --nodeps --noheadings --output NAME", "nvme0n1"},
 		{"echo made inside >/etc/made-inside && sync && cat /etc/made-inside", "made inside"},

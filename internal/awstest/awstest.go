@@ -16,8 +16,8 @@
 // is not served, buckets among them.
 //
 // Instances exist in name only, unless Options have a Hypervisor: then each has
-// a disk made of its AMI's snapshot, which CreateImage reads without a restart. They are never
-// started again, have one disk and one network card, and are no spot instances.
+// a disk made of its AMI's snapshot. They are never started again, have one disk
+// and one network card, and are no spot instances; CreateImage restarts none.
 //
 // Only tests use it. It does not import package testing, so that a program can
 // serve it to others.

@@ -105,6 +105,38 @@ func (s *Server) Ingress() []string {
 	return slices.Clone(s.ingress)
 }
 
+// Tags are those of a thing of the account's, by its id, or by a key pair's
+// name; nil if there is no such thing.
+func (s *Server) Tags(region, id string) map[string]string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	r := s.regions[region]
+	if r == nil {
+		return nil
+	}
+	if each := r.images[id]; each != nil {
+		return maps.Clone(each.tags)
+	}
+	if each := r.snapshots[id]; each != nil {
+		return maps.Clone(each.tags)
+	}
+	if each := r.instances[id]; each != nil {
+		return maps.Clone(each.tags)
+	}
+	if each := r.volumes[id]; each != nil {
+		return maps.Clone(each.tags)
+	}
+	if each := r.groups[id]; each != nil {
+		return maps.Clone(each.tags)
+	}
+	for name, each := range r.keyPairs {
+		if name == id || each.id == id {
+			return maps.Clone(each.tags)
+		}
+	}
+	return nil
+}
+
 // Instance is a machine as a test sees it.
 type Instance struct {
 	Region, ID, State, Image, Type, Key, Subnet, Address string

@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"io"
+	"maps"
 	"os"
 	"slices"
 	"strings"
@@ -200,6 +201,13 @@ func TestInstance(t *testing.T) {
 	}})
 	if err != nil {
 		t.Fatal(err)
+	}
+	for _, each := range server.Resources() {
+		fields := strings.Fields(each)
+		want := map[string]map[string]string{"image": {"a": "b"}, "snapshot": {"c": "d"}, "instance": {"Name": "builder"}, "volume": {"Name": "disk"}}[fields[1]]
+		if want != nil && !maps.Equal(server.Tags(fields[0], fields[2]), want) {
+			t.Errorf("%s has the tags %v", each, server.Tags(fields[0], fields[2]))
+		}
 	}
 	if _, err := c.DeleteSecurityGroup(ctx, &ec2.DeleteSecurityGroupInput{GroupId: made.GroupId}); code(err) != "DependencyViolation" {
 		t.Errorf("a group that is used: %v", err)
