@@ -26,6 +26,8 @@ func AskReboot(ctx context.Context, client *ssh.Client) { ask(ctx, client, reboo
 // AskPoweroff asks the guest to switch itself off; see AskReboot.
 func AskPoweroff(ctx context.Context, client *ssh.Client) { ask(ctx, client, poweroffCommand) }
 
+var errEnded = errors.New("the machine ended")
+
 func ask(ctx context.Context, client *ssh.Client, command string) {
 	ctx, cancel := context.WithTimeout(ctx, askGrace)
 	defer cancel()
@@ -50,7 +52,7 @@ func Again(ctx context.Context, before string, ended <-chan struct{}, enter func
 		case <-timer.C:
 		case <-ended:
 			timer.Stop()
-			return nil, fmt.Errorf("restart the guest: %w", last)
+			return nil, fmt.Errorf("restart the guest: %w", errors.Join(errEnded, last))
 		case <-ctx.Done():
 			timer.Stop()
 			return nil, fmt.Errorf("restart the guest: %w", errors.Join(context.Cause(ctx), last))

@@ -2,11 +2,14 @@ package entry
 
 import (
 	"bytes"
+	"context"
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	gossh "golang.org/x/crypto/ssh"
 
@@ -128,5 +131,22 @@ func TestForgetNetwork(t *testing.T) {
 		if (err == nil) != test.stays || errTheirs != nil {
 			t.Errorf("%s: %v, %v", name, err, errTheirs)
 		}
+	}
+}
+
+// The wait for a guest that restarts ends with its machine, and with the time.
+func TestAgainEnds(t *testing.T) {
+	ended := make(chan struct{})
+	close(ended)
+	cause := errors.New("no answer")
+	enter := func(context.Context) (*ssh.Client, error) { return nil, cause }
+	if _, err := Again(t.Context(), "before", ended, enter); !errors.Is(err, cause) || !errors.Is(err, errEnded) {
+		t.Errorf("the machine ended: %v", err)
+	}
+	late := errors.New("too late")
+	ctx, cancel := context.WithTimeoutCause(t.Context(), 10*time.Millisecond, late)
+	defer cancel()
+	if _, err := Again(ctx, "before", nil, enter); !errors.Is(err, cause) || !errors.Is(err, late) {
+		t.Errorf("the time is over: %v", err)
 	}
 }
