@@ -12,7 +12,8 @@ import (
 // key by which the build got in, whose lines go.
 //
 // Its rules are Tree's own. What it cannot do is to scan for secrets, and to
-// keep the machine's own end from leaving a line in a log.
+// keep the machine's own end from writing: a line in a log, the DHCP client's
+// identifier.
 func Script() string {
 	var b strings.Builder
 	b.WriteString(scriptHead)
