@@ -130,7 +130,7 @@ func instanceLife(t *testing.T, tool string, disk image.Disk, bootMode string) {
 	t.Logf("booted and logged in within %s", time.Since(begun).Round(time.Second))
 	// What cloud-init has asked for is of interest only once it is done.
 	for _, each := range []struct{ script, want string }{
-		{"cloud-init status --wait >/dev/null; cat /run/cloud-init/result.json", "DataSourceEc2"},
+		{"systemctl is-system-running --wait >/dev/null || true; cat /run/cloud-init/result.json", "DataSourceEc2"},
 		{"cloud-id", "aws"},
 		{"cat /etc/from-user-data", "told"},
 		{"lsblk --nodeps --noheadings --output NAME", "nvme0n1"},
