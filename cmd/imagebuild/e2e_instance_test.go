@@ -21,7 +21,6 @@ import (
 	"github.com/org/imagebuild-action/internal/awstest"
 	"github.com/org/imagebuild-action/internal/ec2host"
 	"github.com/org/imagebuild-action/internal/extract"
-	"github.com/org/imagebuild-action/internal/format/raw"
 	"github.com/org/imagebuild-action/internal/guest"
 	"github.com/org/imagebuild-action/internal/image"
 	"github.com/org/imagebuild-action/internal/ssh"
@@ -67,21 +66,8 @@ func (a awsCLI) call(t *testing.T, into any, args ...string) {
 	}
 }
 
-// TestInstance launches what was built as an instance, changes it from inside,
+// instanceLife launches what was built as an instance, changes it from inside,
 // and makes an image of it, with Amazon's client.
-func TestInstance(t *testing.T) {
-	p := newProgram(t)
-	tool := testkit.Tool(t, "aws")
-	disk, err := raw.Open(cloudDisk(t, p))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer disk.Close()
-	for _, bootMode := range []string{"uefi-preferred", "legacy-bios"} {
-		t.Run(bootMode, func(t *testing.T) { instanceLife(t, tool, disk, bootMode) })
-	}
-}
-
 func instanceLife(t *testing.T, tool string, disk image.Disk, bootMode string) {
 	host := ec2host.New(t, ec2host.Options{Console: testing.Verbose()})
 	server := awstest.New(t, awstest.Options{Hypervisor: host})

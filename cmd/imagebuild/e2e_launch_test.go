@@ -16,6 +16,7 @@ import (
 	"github.com/org/imagebuild-action/internal/extract"
 	"github.com/org/imagebuild-action/internal/format/raw"
 	"github.com/org/imagebuild-action/internal/image"
+	"github.com/org/imagebuild-action/internal/testkit"
 )
 
 // launches is a cloud with a vendor's AMI, and a template that starts from it.
@@ -86,10 +87,11 @@ func TestAWSInstance(t *testing.T) {
 			t.Errorf("before %q, after %q", before, after)
 		}
 	})
-	replace(t, filepath.Join(l.dir, "imagebuild.yml"), `shell: "! cmp`, `shell: "echo to the console >/dev/console; exit 3; cmp`)
+	t.Run("Amazon's own client makes one as well, with BIOS", func(t *testing.T) { instanceLife(t, testkit.Tool(t, "aws"), disk, "legacy-bios") })
+	replace(t, filepath.Join(l.dir, "imagebuild.yml"), `test "$(id -u)" = 0`, "echo to the console >/dev/console; exit 3")
 	t.Run("a step that fails is explained, and leaves nothing", func(t *testing.T) {
 		out := filepath.Join(t.TempDir(), "failed")
-		l.build(t, "--publish", "--output", out).fails(t, 4, `step 4 of 4 "After the restart": exit status 3`)
+		l.build(t, "--publish", "--output", out).fails(t, 4, `step 2 of 4 "A script": exit status 3`)
 		consoles, err := filepath.Glob(filepath.Join(out, "failure", "i-*", "serial.log"))
 		if err != nil || len(consoles) != 1 {
 			t.Fatalf("%v, %q", err, consoles)

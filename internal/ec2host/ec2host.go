@@ -84,6 +84,9 @@ func New(t T, opts Options) *Host {
 	return h
 }
 
+// processor is quick to emulate, and has what Debian and Ubuntu ask for.
+const processor = "Nehalem"
+
 // Relay says whether this process was started by the emulator to reach a guest's
 // metadata service; then it has done so, and the program is to end.
 func Relay() bool {
@@ -165,7 +168,7 @@ func (h *Host) Start(ctx context.Context, its awstest.Guest) (address string, er
 	config := vm.Config{
 		Hardware: target.Hardware{CPUs: h.opts.CPUs, Memory: h.opts.Memory, Controller: target.NVMe, NIC: target.VirtioNet, Firmware: target.BIOS},
 		Disks:    []vm.Disk{{Path: its.Disk, Format: "raw"}},
-		UUID:     systemUUID(its.ID), Extra: firmwareTables(its),
+		CPU:      processor, UUID: systemUUID(its.ID), Extra: firmwareTables(its),
 		Subnet: metadataNet, Services: []vm.Service{{Address: metadataAddress, Port: 80, Command: g.web.Command()}},
 		Dir: h.dir, Console: g.console,
 	}
