@@ -16,7 +16,6 @@ import (
 	"github.com/org/imagebuild-action/internal/extract"
 	"github.com/org/imagebuild-action/internal/format/raw"
 	"github.com/org/imagebuild-action/internal/image"
-	"github.com/org/imagebuild-action/internal/testkit"
 )
 
 // launches is a cloud with a vendor's AMI, and a template that starts from it.
@@ -87,7 +86,6 @@ func TestAWSInstance(t *testing.T) {
 			t.Errorf("before %q, after %q", before, after)
 		}
 	})
-	t.Run("Amazon's own client makes one as well, with BIOS", func(t *testing.T) { instanceLife(t, testkit.Tool(t, "aws"), disk, "legacy-bios") })
 	replace(t, filepath.Join(l.dir, "imagebuild.yml"), `test "$(id -u)" = 0`, "echo to the console >/dev/console; exit 3")
 	t.Run("a step that fails is explained, and leaves nothing", func(t *testing.T) {
 		out := filepath.Join(t.TempDir(), "failed")
