@@ -31,11 +31,8 @@ type direct struct {
 // but the build's own steps runs in this machine, so the processor needs no
 // protection of one program from another, nor addresses that nobody can guess,
 // and the second host key of a machine that will never be another's takes half a
-// minute of an emulated processor. The disk was just made, or was in order when
-// its last checkpoint was taken. The modules that are kept away take seconds to
-// load and are of no use here: a console of pixels, a mouse, wireless networks.
-const directArgs = "loglevel=4 systemd.show_status=auto mitigations=off nokaslr fsck.mode=skip " +
-	"module_blacklist=bochs,psmouse,pcspkr,floppy,cfg80211 systemd.mask=imagebuild-ssh-rsa-key.service"
+// minute of an emulated processor.
+const directArgs = "loglevel=4 systemd.show_status=auto mitigations=off nokaslr systemd.mask=imagebuild-ssh-rsa-key.service"
 
 const grubConfig = "boot/grub/grub.cfg"
 
