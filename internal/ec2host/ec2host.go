@@ -133,7 +133,6 @@ type guest struct {
 	web     *guestweb.Server
 	door    *door
 	console *tail
-	asked   *metadata
 
 	mu      sync.Mutex
 	stopped bool // on our side
@@ -156,13 +155,13 @@ func (h *Host) Start(ctx context.Context, its awstest.Guest) (address string, er
 	h.next++
 	address = fmt.Sprintf("127.0.%d.%d", 1+h.next/250, 1+h.next%250)
 	h.mu.Unlock()
-	g := &guest{console: &tail{}, asked: newMetadata(its, address), watched: make(chan struct{})}
+	g := &guest{console: &tail{}, watched: make(chan struct{})}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, g.close(context.WithoutCancel(ctx)))
 		}
 	}()
-	if g.web, err = guestweb.Serve(g.asked); err != nil {
+	if g.web, err = guestweb.Serve(newMetadata(its, address)); err != nil {
 		return "", err
 	}
 	config := vm.Config{
@@ -263,13 +262,4 @@ func (h *Host) Console(id string) string {
 		return g.console.String()
 	}
 	return ""
-}
-
-// Asked lists the paths that a guest has asked its metadata service for, each
-// once, in the order of the first time.
-func (h *Host) Asked(id string) []string {
-	if g := h.guest(id); g != nil {
-		return g.asked.paths()
-	}
-	return nil
 }

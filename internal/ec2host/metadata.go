@@ -42,7 +42,6 @@ type metadata struct {
 
 	mu     sync.Mutex
 	tokens map[string]time.Time // until when they are good
-	order  []string
 }
 
 // versions are dates of the service's interface; only latest is no date.
@@ -103,7 +102,6 @@ const (
 
 // ServeHTTP implements http.Handler.
 func (m *metadata) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	m.note(r.URL.Path)
 	if r.URL.Path == "/latest/api/token" {
 		m.token(w, r)
 		return
@@ -185,21 +183,4 @@ func (m *metadata) read(path string) (string, bool) {
 		}
 	}
 	return strings.Join(slices.Sorted(maps.Keys(names)), "\n"), len(names) > 0
-}
-
-// maxNoted bounds what is kept of what a guest asked for.
-const maxNoted = 500
-
-func (m *metadata) note(path string) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if len(m.order) < maxNoted && !slices.Contains(m.order, path) {
-		m.order = append(m.order, path)
-	}
-}
-
-func (m *metadata) paths() []string {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return slices.Clone(m.order)
 }
