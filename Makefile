@@ -1,5 +1,6 @@
 # make image    install what is missing, build and boot the example's images
-# make test     install what is missing, run every test, real boots included
+# make test     install what is missing, run the tests, real boots included
+# make soak     the same at full length: every fault, every signal, every seed
 # make oracles  let VirtualBox, virt-v2v, Vagrant and a vCenter simulator judge the images
 # make bench    the benchmarks, as ratios measured in one run
 # make lint     gofumpt and golangci-lint
@@ -14,7 +15,7 @@ LDFLAGS  := -s -w -X github.com/org/imagebuild-action/internal/cli.Version=$(VER
 
 export CGO_ENABLED ?= 0
 
-.PHONY: all build image test unit e2e oracles bench lint docs clean
+.PHONY: all build image test unit e2e soak oracles bench lint docs clean
 all: build
 
 build: $(IMAGEBUILD)
@@ -37,6 +38,10 @@ test:
 # One at a time: each of these wants both cores.
 e2e: build bin/act
 	REQUIRE_TOOLS=1 IMAGEBUILD_E2E=1 go test -p 1 -timeout 80m ./...
+
+soak: build bin/act
+	.ci/setup build test
+	REQUIRE_TOOLS=1 IMAGEBUILD_E2E=soak go test -p 1 -timeout 4h ./...
 
 oracles: build
 	.ci/setup build test oracles

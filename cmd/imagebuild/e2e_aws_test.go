@@ -25,12 +25,11 @@ const awsSection = `  libvirt: {formats: [qcow2]}
     ssm_parameter: /images/golden
 `
 
-// TestAWS takes the golden example to AMIs in three regions: built, booted from
+// amis takes the golden example to AMIs in three regions: packed, booted from
 // NVMe, published, read back.
-func TestAWS(t *testing.T) {
-	p := newProgram(t)
+func amis(t *testing.T, p *program, base string) {
 	server := awstest.New(t, awstest.Options{Lag: 1})
-	base := t.TempDir()
+	base = filepath.Join(base, "aws")
 	golden := checkout(t, filepath.Join(base, "golden"))
 	replace(t, filepath.Join(golden, "imagebuild.yml"), "  libvirt: {}\n", awsSection)
 	build := func(args ...string) outcome {

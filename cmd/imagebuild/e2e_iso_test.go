@@ -18,13 +18,12 @@ import (
 	"github.com/org/imagebuild-action/internal/testkit"
 )
 
-// TestE2EInstaller makes an installer's disc of Debian's kernel, an installing
+// installer makes an installer's disc of Debian's kernel, an installing
 // initrd and the root file system that it carries, and lets imagebuild run it
 // without a person: by a kickstart file on a disc of its own, and by a preseed
 // file over HTTP. Both come to the same files, and what was packed of one is
 // booted.
-func TestE2EInstaller(t *testing.T) {
-	p := newProgram(t)
+func installer(t *testing.T, p *program) {
 	dir := t.TempDir()
 	started := time.Now()
 	installerDisc(t, filepath.Join(dir, "installer.iso"))

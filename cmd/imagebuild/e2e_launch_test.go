@@ -16,6 +16,7 @@ import (
 	"github.com/org/imagebuild-action/internal/extract"
 	"github.com/org/imagebuild-action/internal/format/raw"
 	"github.com/org/imagebuild-action/internal/image"
+	"github.com/org/imagebuild-action/internal/testkit"
 )
 
 // launches is a cloud with a vendor's AMI, and a template that starts from it.
@@ -33,18 +34,19 @@ func (l *launches) build(t *testing.T, args ...string) outcome {
 	return finish(t, cmd)
 }
 
-// TestAWSInstance makes AMIs of an instance of another AMI: real machines, real
-// ssh, the real steps, and tests in an instance of what was made.
-func TestAWSInstance(t *testing.T) {
-	p := newProgram(t)
-	disk, err := raw.Open(cloudDisk(t, p))
+// instances makes AMIs of an instance of another AMI, whose disk is source: real
+// machines, real ssh, the real steps, and tests in an instance of what was made.
+func instances(t *testing.T, p *program, source string) {
+	path := filepath.Join(t.TempDir(), "disk.raw")
+	testkit.QemuImg(t, "convert", "-O", "raw", source, path)
+	disk, err := raw.Open(path)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer disk.Close()
 	l := &launches{p: p, host: ec2host.New(t, ec2host.Options{Console: testing.Verbose()}), dir: filepath.Join(t.TempDir(), "instance")}
 	l.server = awstest.New(t, awstest.Options{Lag: 1, Hypervisor: l.host})
-	source := l.server.Seed(awstest.Seed{Name: "debian-12-amd64-20260101", Owner: "136693071363", Disk: disk, BootMode: "uefi-preferred", ImdsSupport: "v2.0"})
+	ami := l.server.Seed(awstest.Seed{Name: "debian-12-amd64-20260101", Owner: "136693071363", Disk: disk, BootMode: "uefi-preferred", ImdsSupport: "v2.0"})
 	if err := os.CopyFS(l.dir, os.DirFS("testdata/instance")); err != nil {
 		t.Fatal(err)
 	}
@@ -59,7 +61,7 @@ func TestAWSInstance(t *testing.T) {
 	}
 	t.Logf("%.0f s: %v", r.Seconds, r.Stages)
 	for _, each := range images {
-		if each.Tags["imagebuild:source"] != source || each.Tags["imagebuild:state"] != "done" || !slices.Equal(each.Shared, []string{"userId 123456789012"}) {
+		if each.Tags["imagebuild:source"] != ami || each.Tags["imagebuild:state"] != "done" || !slices.Equal(each.Shared, []string{"userId 123456789012"}) {
 			t.Errorf("%+v", each)
 		}
 	}
@@ -88,6 +90,7 @@ func TestAWSInstance(t *testing.T) {
 	})
 	replace(t, filepath.Join(l.dir, "imagebuild.yml"), `test "$(id -u)" = 0`, "echo to the console >/dev/console; exit 3")
 	t.Run("a step that fails is explained, and leaves nothing", func(t *testing.T) {
+		testkit.Soak(t, "every call of a launch fails in a test of its own")
 		out := filepath.Join(t.TempDir(), "failed")
 		l.build(t, "--publish", "--output", out).fails(t, 4, `step 2 of 4 "A script": exit status 3`)
 		consoles, err := filepath.Glob(filepath.Join(out, "failure", "i-*", "serial.log"))
@@ -100,6 +103,7 @@ func TestAWSInstance(t *testing.T) {
 		l.onlyImagesLeft(t, 3)
 	})
 	t.Run("killed in an instance, and swept up after", func(t *testing.T) {
+		testkit.Soak(t, "every call of a launch fails in a test of its own")
 		cmd := p.command(t, l.dir, nil, "build", "--output", filepath.Join(t.TempDir(), "killed"))
 		cmd.Env = l.server.Client(cmd.Env)
 		interrupt(t, cmd, "entered after", syscall.SIGKILL)

@@ -35,11 +35,9 @@ type outcome struct {
 
 func newProgram(t *testing.T) *program {
 	t.Helper()
-	if os.Getenv("IMAGEBUILD_E2E") == "" {
-		t.Skip("builds and boots real images: set IMAGEBUILD_E2E=1, or run make test")
-	}
+	testkit.Whole(t, "builds and boots real images")
 	if os.Geteuid() != 0 {
-		t.Fatal("IMAGEBUILD_E2E needs root")
+		t.Fatal("building and booting real images needs root")
 	}
 	p := &program{path: filepath.Join(t.TempDir(), "imagebuild"), cache: filepath.Join(t.TempDir(), "cache")}
 	if out, err := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-o", p.path, ".").CombinedOutput(); err != nil {
@@ -152,15 +150,21 @@ func replace(t *testing.T, file, old, with string) {
 	}
 }
 
-// TestE2E is the life of the golden example.
 func TestE2E(t *testing.T) {
 	p := newProgram(t)
+	t.Run("golden", func(t *testing.T) { golden(t, p) })
+	t.Run("cloud", func(t *testing.T) { cloud(t, p) })
+	t.Run("installer", func(t *testing.T) { installer(t, p) })
+}
+
+// golden is the life of the golden example.
+func golden(t *testing.T, p *program) {
 	base := t.TempDir()
-	golden := checkout(t, filepath.Join(base, "Bilder für alle", "golden"))
+	dir := checkout(t, filepath.Join(base, "Bilder für alle", "golden"))
 	out := filepath.Join(base, "out one")
 
 	built := t.Run("three platforms from one template, booted", func(t *testing.T) {
-		o := p.run(t, golden, "build", "--output", out, "--version", "1.2.3").ok(t)
+		o := p.run(t, dir, "build", "--output", out, "--version", "1.2.3").ok(t)
 		r := readResult(t, out)
 		if len(r.Artifacts) != 6 || len(r.Verified) != 6 {
 			t.Fatalf("%d artifacts, %d booted, want 6 of both", len(r.Artifacts), len(r.Verified))
@@ -201,6 +205,7 @@ func TestE2E(t *testing.T) {
 	t.Run("the same bytes from scratch elsewhere", func(t *testing.T) { again(t, p, base, out) })
 	t.Run("what differs is named", func(t *testing.T) { differs(t, p, base, out) })
 	t.Run("an image is the source of another", func(t *testing.T) { fromImage(t, p, base, out) })
+	t.Run("AMIs in three regions", func(t *testing.T) { amis(t, p, base) })
 	t.Run("mistakes", func(t *testing.T) { mistakes(t, p) })
 	t.Run("fewer rights", func(t *testing.T) { rights(t, p) })
 	t.Run("memory does not grow with the disk", func(t *testing.T) { memory(t, p, base) })

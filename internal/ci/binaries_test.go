@@ -8,15 +8,15 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/org/imagebuild-action/internal/testkit"
 )
 
 // TestBinaries: what a release offers is static, is for the machine in its
 // name, knows its version, fits its checksum, and comes out the same from a
 // checkout in another folder.
 func TestBinaries(t *testing.T) {
-	if os.Getenv("IMAGEBUILD_E2E") != "1" {
-		t.Skip("builds the program four times: IMAGEBUILD_E2E=1")
-	}
+	testkit.Whole(t, "builds the program four times")
 	const version = "1.2.3-rc.1"
 	first, second := t.TempDir(), filepath.Join(t.TempDir(), "made", "here")
 	binaries(t, root, version, first)

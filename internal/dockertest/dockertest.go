@@ -46,9 +46,7 @@ type Docker struct {
 // turns.
 func Start(t testing.TB) *Docker {
 	t.Helper()
-	if os.Getenv("IMAGEBUILD_E2E") != "1" {
-		t.Skip("runs containers: set IMAGEBUILD_E2E=1, or run make test")
-	}
+	testkit.Whole(t, "runs containers")
 	if os.Geteuid() != 0 {
 		t.Skip("a Docker daemon needs root")
 	}

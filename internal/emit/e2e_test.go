@@ -20,6 +20,7 @@ import (
 	"github.com/org/imagebuild-action/internal/run"
 	"github.com/org/imagebuild-action/internal/size"
 	"github.com/org/imagebuild-action/internal/target"
+	"github.com/org/imagebuild-action/internal/testkit"
 	"github.com/org/imagebuild-action/internal/toolroot"
 	"github.com/org/imagebuild-action/internal/tree"
 )
@@ -28,9 +29,7 @@ import (
 // names.
 func e2eTree(t *testing.T) image.Tree {
 	t.Helper()
-	if os.Getenv("IMAGEBUILD_E2E") != "1" {
-		t.Skip("IMAGEBUILD_E2E is not 1")
-	}
+	testkit.Whole(t, "packs a whole system")
 	archive := os.Getenv("IMAGEBUILD_E2E_TREE")
 	if archive == "" {
 		t.Skip("IMAGEBUILD_E2E_TREE names no archive")

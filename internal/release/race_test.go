@@ -5,13 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"os"
 	"sync"
 	"sync/atomic"
 	"testing"
 
 	"github.com/org/imagebuild-action/internal/githubtest"
 	"github.com/org/imagebuild-action/internal/release"
+	"github.com/org/imagebuild-action/internal/testkit"
 )
 
 // mishaps are what GitHub does to requests in the race.
@@ -49,10 +49,7 @@ func (m *mortal) RoundTrip(r *http.Request) (*http.Response, error) {
 // worst and one job is killed and started again. In the end there is one
 // release, published, with everything on it once.
 func TestRace(t *testing.T) {
-	seeds := 5
-	if os.Getenv("IMAGEBUILD_E2E") == "1" {
-		seeds = 200
-	}
+	seeds := testkit.Depth(5, 60, 200)
 	cells := refs("golden", "aws", "libvirt", "libvirt-big", "virtualbox", "vmware", "vsphere", "aws/arm64", "libvirt/arm64", "libvirt-big/arm64", "virtualbox/arm64", "vmware/arm64", "vsphere/arm64")
 	var builds []*release.Build
 	for _, cell := range cells {

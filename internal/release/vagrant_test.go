@@ -34,9 +34,7 @@ func libvirtBox(t *testing.T, disk string) string {
 // TestVagrant lets Vagrant itself take a box from the catalog on the Pages
 // branch, over HTTP, and then the next release's.
 func TestVagrant(t *testing.T) {
-	if os.Getenv("IMAGEBUILD_E2E") != "1" {
-		t.Skip("slow: set IMAGEBUILD_E2E=1")
-	}
+	testkit.Whole(t, "starts Vagrant many times")
 	testkit.Tool(t, "vagrant")
 	home := t.TempDir()
 	vagrant := func(args ...string) string {

@@ -8,6 +8,8 @@
 //
 // It refuses nothing by itself. A tool that is missing skips the test, unless
 // REQUIRE_TOOLS=1 says that all of them must be there: then the test fails.
+// How much is tried, IMAGEBUILD_E2E says: what answers within two minutes
+// (unset), what guards every change ("1"), or all there is ("soak").
 package testkit
 
 import (
@@ -15,6 +17,47 @@ import (
 	"path/filepath"
 	"testing"
 )
+
+// The values of IMAGEBUILD_E2E.
+const (
+	whole = "1"
+	soak  = "soak"
+)
+
+// Whole skips a test that takes more than seconds, unless IMAGEBUILD_E2E is
+// set. It says why.
+func Whole(t testing.TB, why string) {
+	t.Helper()
+	if Depth(false, true, true) {
+		return
+	}
+	t.Skip(why + ": set IMAGEBUILD_E2E=1, or run make test")
+}
+
+// Soak skips a test that repeats at length what others have touched, unless
+// IMAGEBUILD_E2E=soak. It says why.
+func Soak(t testing.TB, why string) {
+	t.Helper()
+	if Depth(false, false, true) {
+		return
+	}
+	t.Skip(why + ": set IMAGEBUILD_E2E=soak, or run make soak")
+}
+
+// Depth picks one of three values by IMAGEBUILD_E2E: for go test alone, for
+// make test, and for make soak.
+func Depth[T any](quick, guard, all T) T {
+	switch value := os.Getenv("IMAGEBUILD_E2E"); value {
+	case "":
+		return quick
+	case whole:
+		return guard
+	case soak:
+		return all
+	default:
+		panic("IMAGEBUILD_E2E=" + value + ": it may be 1 or soak")
+	}
+}
 
 // Tool returns the path of a program, which may also lie in the folders of the
 // system's administration; without it the test ends as with Missing.

@@ -14,6 +14,7 @@ import (
 	"github.com/org/imagebuild-action/internal/fault"
 	"github.com/org/imagebuild-action/internal/report"
 	"github.com/org/imagebuild-action/internal/run"
+	"github.com/org/imagebuild-action/internal/testkit"
 )
 
 func TestNewEnough(t *testing.T) {
@@ -92,9 +93,7 @@ func TestLock(t *testing.T) {
 
 // TestConcurrent makes the tool root for real, by several builds at once.
 func TestConcurrent(t *testing.T) {
-	if os.Getenv("IMAGEBUILD_E2E") != "1" {
-		t.Skip("IMAGEBUILD_E2E is not 1")
-	}
+	testkit.Whole(t, "bootstraps")
 	if _, err := exec.LookPath("mmdebstrap"); err != nil {
 		t.Skip("mmdebstrap is not installed")
 	}

@@ -12,14 +12,13 @@ import (
 	"time"
 
 	"github.com/org/imagebuild-action/internal/target"
+	"github.com/org/imagebuild-action/internal/testkit"
 )
 
 // TestCycles starts and ends a machine 200 times, in each way that one can end,
 // and counts what is left: processes, descriptors, goroutines, ports, files.
 func TestCycles(t *testing.T) {
-	if os.Getenv("IMAGEBUILD_E2E") == "" {
-		t.Skip("200 machines take a minute: set IMAGEBUILD_E2E=1, or run make test")
-	}
+	testkit.Whole(t, "200 machines take a minute")
 	emulator(t)
 	disks := []string{bootSector(t, "x\r\n", halt...), bootSector(t, "x\r\n", powerOff...)}
 	dir := t.TempDir()

@@ -14,6 +14,7 @@ import (
 	"github.com/org/imagebuild-action/internal/journal"
 	"github.com/org/imagebuild-action/internal/report"
 	"github.com/org/imagebuild-action/internal/target"
+	"github.com/org/imagebuild-action/internal/testkit"
 	"github.com/org/imagebuild-action/internal/undo"
 )
 
@@ -98,9 +99,7 @@ func TestLaunchKilled(t *testing.T) {
 // killed runs victims: what one leaves, gc finds; or the next run goes on with
 // it, and gc leaves that alone.
 func killed(t *testing.T, begin func(*testing.T) (*trial, []string), finish func(*trial) target.Published) {
-	if os.Getenv("IMAGEBUILD_E2E") != "1" {
-		t.Skip("IMAGEBUILD_E2E is not 1")
-	}
+	testkit.Whole(t, "kills fifty processes")
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)

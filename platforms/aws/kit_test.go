@@ -115,8 +115,23 @@ func (r *trial) publication(stack *undo.Stack, j *journal.Journal) target.Public
 	}
 }
 
-// publish is a whole run: it ends with what was made kept, or taken back.
-func (r *trial) publish(ctx context.Context) (target.Published, error, error) {
+// publish is a whole run of a publication.
+func (r *trial) publish(ctx context.Context) (out target.Published, err, undone error) {
+	r.t.Helper()
+	return r.whole(ctx, func(stack *undo.Stack, j *journal.Journal) (target.Published, bool, error) {
+		out, err := r.platform().Publish(ctx, r.publication(stack, j), r.task)
+		return out, true, err
+	})
+}
+
+func (r *trial) mustPublish() target.Published {
+	r.t.Helper()
+	return r.must((*trial).publish)
+}
+
+// whole runs what makes AMIs, and ends with what was made kept, where it stays,
+// or taken back.
+func (r *trial) whole(ctx context.Context, run func(*undo.Stack, *journal.Journal) (out target.Published, stays bool, err error)) (out target.Published, err, undone error) {
 	r.t.Helper()
 	r.number++
 	j, err := journal.Create(r.dir, Name, fmt.Sprintf("test-%d", r.number))
@@ -125,21 +140,20 @@ func (r *trial) publish(ctx context.Context) (target.Published, error, error) {
 	}
 	defer j.Close()
 	stack := undo.Stack{Limit: 20 * time.Second}
-	out, err := r.platform().Publish(ctx, r.publication(&stack, j), r.task)
-	if err == nil {
+	out, stays, err := run(&stack, j)
+	if err == nil && stays {
 		stack.Keep()
 		return out, nil, j.Keep()
 	}
-	undone := stack.Close(ctx)
-	if undone == nil {
+	if undone = stack.Close(ctx); undone == nil {
 		undone = j.Keep()
 	}
 	return out, err, undone
 }
 
-func (r *trial) mustPublish() target.Published {
+func (r *trial) must(run attempt) target.Published {
 	r.t.Helper()
-	out, err, undone := r.publish(r.t.Context())
+	out, err, undone := run(r, r.t.Context())
 	if err != nil || undone != nil {
 		r.t.Fatalf("%v; undo: %v", err, undone)
 	}

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -72,40 +71,24 @@ func (r *trial) job(stack *undo.Stack, j *journal.Journal) target.Launch {
 	return l
 }
 
-// launch is a whole run, as publish is.
+// launch is a whole run by way of an instance.
 func (r *trial) launch(ctx context.Context) (out target.Published, err, undone error) {
 	r.t.Helper()
-	r.number++
-	j, err := journal.Create(r.dir, Name, fmt.Sprintf("test-%d", r.number))
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	defer j.Close()
-	stack := undo.Stack{Limit: 20 * time.Second}
-	l := r.job(&stack, j)
-	p := r.platform()
-	if l.Origin, err = p.Origin(ctx, l); err == nil {
-		if err = p.CheckLaunch(ctx, l); err == nil {
-			out, err = p.Launch(ctx, l, r.task)
+	return r.whole(ctx, func(stack *undo.Stack, j *journal.Journal) (out target.Published, stays bool, err error) {
+		l := r.job(stack, j)
+		p := r.platform()
+		if l.Origin, err = p.Origin(ctx, l); err == nil {
+			if err = p.CheckLaunch(ctx, l); err == nil {
+				out, err = p.Launch(ctx, l, r.task)
+			}
 		}
-	}
-	if err == nil && l.Stays {
-		stack.Keep()
-		return out, nil, j.Keep()
-	}
-	if undone = stack.Close(ctx); undone == nil {
-		undone = j.Keep()
-	}
-	return out, err, undone
+		return out, l.Stays, err
+	})
 }
 
 func (r *trial) mustLaunch() target.Published {
 	r.t.Helper()
-	out, err, undone := r.launch(r.t.Context())
-	if err != nil || undone != nil {
-		r.t.Fatalf("%v; undo: %v", err, undone)
-	}
-	return out
+	return r.must((*trial).launch)
 }
 
 func TestLaunch(t *testing.T) {
@@ -263,108 +246,6 @@ func TestLaunchFails(t *testing.T) {
 				t.Errorf("something was made before the error")
 			}
 		})
-	}
-}
-
-// Whichever call fails, for good or with its answer lost on the way, nothing is
-// left; and what can pass is got over.
-func TestEveryCallOfALaunchFailing(t *testing.T) {
-	everything := func(t testing.TB) *trial {
-		r, _ := newLaunch(t, awstest.Options{Lag: 1})
-		r.everything()
-		r.server.SetParameter("us-east-1", "/images/golden", "ami-before")
-		return r
-	}
-	r := everything(t)
-	r.mustLaunch()
-	calls := r.server.Calls()
-	t.Logf("%d calls", len(calls))
-	whole := os.Getenv("IMAGEBUILD_E2E") != ""
-	for _, effect := range []struct {
-		awstest.Fault
-		passes bool
-		step   int // for the time's sake; zero: not at all
-	}{
-		{awstest.Fault{Effect: awstest.Refuse, After: true}, false, 3},
-		{awstest.Fault{Effect: awstest.Refuse}, false, 5},
-		{awstest.Fault{Effect: awstest.Internal}, true, 0},
-		{awstest.Fault{Effect: awstest.Reset}, true, 0},
-		{awstest.Fault{Effect: awstest.Reset, After: true}, true, 11},
-		{awstest.Fault{Effect: awstest.Hang}, true, 0},
-		{awstest.Fault{Effect: awstest.Throttle}, true, 0},
-	} {
-		step := effect.step
-		if whole {
-			step = 1
-		}
-		for n := 0; step > 0 && n < len(calls); n += step {
-			r := everything(t)
-			fault := effect.Fault
-			fault.Nth = n + 1
-			r.server.Fail(fault)
-			_, err, undone := r.launch(t.Context())
-			switch {
-			case undone != nil:
-				t.Fatalf("%s (after: %v) of call %d, %s: %v; undo: %v", fault.Effect, fault.After, n+1, calls[n].Operation, err, undone)
-			case effect.passes && err != nil:
-				t.Fatalf("%s (after: %v) of call %d, %s: %v", fault.Effect, fault.After, n+1, calls[n].Operation, err)
-			case effect.passes:
-				if left := machinesOf(r.server.Resources()); len(left) > 0 {
-					t.Fatalf("%s (after: %v) of call %d, %s: left %q", fault.Effect, fault.After, n+1, calls[n].Operation, left)
-				}
-				continue
-			case err == nil && !harmful(r.server.Calls()):
-				continue // polls are not always as many, and dry runs not always in that order
-			}
-			if left := r.server.Resources(); err != nil && !slices.Equal(left, []string{"us-east-1 parameter /images/golden ami-before"}) {
-				t.Fatalf("%s (after: %v) of call %d, %s: left %q after %v", fault.Effect, fault.After, n+1, calls[n].Operation, left, err)
-			}
-		}
-	}
-}
-
-// harmful tells whether a fault came to pass that is no answer to a dry run,
-// which says only that we might.
-func harmful(calls []awstest.Call) bool {
-	return slices.ContainsFunc(calls, func(c awstest.Call) bool { return c.Fault != "" && !c.DryRun })
-}
-
-// machinesOf are the lines about what exists only while an image is made.
-func machinesOf(resources []string) []string {
-	return slices.DeleteFunc(slices.Clone(resources), func(line string) bool {
-		kind := strings.Fields(line)[1]
-		return kind == "image" || kind == "snapshot" || kind == "parameter"
-	})
-}
-
-// Cancelled during whichever call, before or after it took effect: nothing is
-// left.
-func TestLaunchCancelledDuringEveryCall(t *testing.T) {
-	begin := func() *trial {
-		r, _ := newLaunch(t, awstest.Options{Lag: 1})
-		return r.everything()
-	}
-	r := begin()
-	r.mustLaunch()
-	step := 1
-	if os.Getenv("IMAGEBUILD_E2E") == "" {
-		step = 7 // for the time's sake
-	}
-	calls := r.server.Calls()
-	for n := 0; n < len(calls); n += step {
-		for _, after := range []bool{false, true} {
-			r := begin()
-			ctx, cancel := context.WithCancel(t.Context())
-			r.server.Fail(awstest.Fault{Nth: n + 1, Effect: awstest.Internal, After: after, Then: cancel})
-			_, err, undone := r.launch(ctx)
-			cancel()
-			if undone != nil || err != nil && !errors.Is(err, context.Canceled) {
-				t.Fatalf("cancelled during call %d, %s (after: %t): %v; undo: %v", n+1, calls[n].Operation, after, err, undone)
-			}
-			if left := r.server.Resources(); err != nil && len(left) != 0 {
-				t.Fatalf("cancelled during call %d, %s (after: %t): left %q", n+1, calls[n].Operation, after, left)
-			}
-		}
 	}
 }
 

@@ -5,22 +5,20 @@ import (
 	"encoding/json"
 	"net"
 	"net/http"
-	"os"
 	"os/exec"
 	"testing"
 	"time"
 
 	"github.com/org/imagebuild-action/internal/awstest"
 	"github.com/org/imagebuild-action/internal/retry"
+	"github.com/org/imagebuild-action/internal/testkit"
 )
 
 // TestMoto publishes to another implementation of AWS's interface, where its
 // program is installed. It cannot be asked for the blocks again: version 5.2
 // answers 500.
 func TestMoto(t *testing.T) {
-	if os.Getenv("IMAGEBUILD_E2E") != "1" {
-		t.Skip("IMAGEBUILD_E2E is not 1")
-	}
+	testkit.Whole(t, "publishes to another fake")
 	tool, err := exec.LookPath("moto_server")
 	if err != nil {
 		t.Skip("moto_server is not installed")

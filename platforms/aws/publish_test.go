@@ -1,10 +1,7 @@
 package aws
 
 import (
-	"context"
 	"encoding/json"
-	"errors"
-	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -75,93 +72,4 @@ func TestPublish(t *testing.T) {
 	if !slices.EqualFunc(out.Artifacts, again.Artifacts, func(a, b image.Artifact) bool { return a == b }) {
 		t.Errorf("%v, then %v", out.Artifacts, again.Artifacts)
 	}
-}
-
-// Whichever call fails, for good or with its answer lost on the way, nothing is
-// left; and what can pass is got over.
-func TestEveryCallFailing(t *testing.T) {
-	everything := func(t testing.TB) *trial {
-		r := newRun(t, awstest.Options{Lag: 1})
-		r.config.CopyTo = []string{"us-east-1"}
-		r.config.ShareWith, r.config.DeprecateAfter, r.config.SSMParameter, r.config.Deregister = []string{"123456789012"}, 90*day, "/images/golden", Protected
-		r.server.SetParameter("us-east-1", "/images/golden", "ami-before")
-		return r
-	}
-	r := everything(t)
-	r.mustPublish()
-	calls := r.server.Calls()
-	t.Logf("%d calls", len(calls))
-	step := 1
-	if os.Getenv("IMAGEBUILD_E2E") == "" {
-		step = 2 // for the time's sake
-	}
-	for _, effect := range []struct {
-		awstest.Fault
-		passes bool
-	}{
-		{awstest.Fault{Effect: awstest.Refuse, After: true}, false},
-		{awstest.Fault{Effect: awstest.Refuse}, false},
-		{awstest.Fault{Effect: awstest.Internal}, true},
-		{awstest.Fault{Effect: awstest.Reset}, true},
-		{awstest.Fault{Effect: awstest.Reset, After: true}, true},
-		{awstest.Fault{Effect: awstest.Hang}, true},
-		{awstest.Fault{Effect: awstest.Throttle}, true},
-	} {
-		if (effect.Effect != awstest.Refuse || !effect.After) && os.Getenv("IMAGEBUILD_E2E") == "" {
-			t.Logf("%s is tried with IMAGEBUILD_E2E=1", effect.Effect)
-			continue
-		}
-		for n := 0; n < len(calls); n += step {
-			r := everything(t)
-			fault := effect.Fault
-			fault.Nth = n + 1
-			r.server.Fail(fault)
-			_, err, undone := r.publish(t.Context())
-			switch {
-			case undone != nil:
-				t.Fatalf("%s (after: %v) of call %d, %s: %v; undo: %v", fault.Effect, fault.After, n+1, calls[n].Operation, err, undone)
-			case effect.passes && err != nil:
-				t.Fatalf("%s (after: %v) of call %d, %s: %v", fault.Effect, fault.After, n+1, calls[n].Operation, err)
-			case effect.passes:
-				continue
-			case err == nil && !happens(r.server.Calls()):
-				continue // polls are not always as many
-			}
-			if left := r.server.Resources(); err != nil && !slices.Equal(left, []string{"us-east-1 parameter /images/golden ami-before"}) {
-				t.Fatalf("%s (after: %v) of call %d, %s: left %q after %v", fault.Effect, fault.After, n+1, calls[n].Operation, left, err)
-			}
-		}
-	}
-}
-
-// Cancelled during whichever call, before or after it took effect: nothing is
-// left.
-func TestCancelledDuringEveryCall(t *testing.T) {
-	r := newRun(t, awstest.Options{Lag: 1}).everything()
-	r.mustPublish()
-	step := 1
-	if os.Getenv("IMAGEBUILD_E2E") == "" {
-		step = 5 // for the time's sake
-	}
-	calls := r.server.Calls()
-	for n := 0; n < len(calls); n += step {
-		for _, after := range []bool{false, true} {
-			r := newRun(t, awstest.Options{Lag: 1}).everything()
-			ctx, cancel := context.WithCancel(t.Context())
-			r.server.Fail(awstest.Fault{Nth: n + 1, Effect: awstest.Internal, After: after, Then: cancel})
-			_, err, undone := r.publish(ctx)
-			cancel()
-			if undone != nil || err != nil && !errors.Is(err, context.Canceled) {
-				t.Fatalf("cancelled during call %d, %s (after: %t): %v; undo: %v", n+1, calls[n].Operation, after, err, undone)
-			}
-			if left := r.server.Resources(); err != nil && len(left) != 0 {
-				t.Fatalf("cancelled during call %d, %s (after: %t): left %q", n+1, calls[n].Operation, after, left)
-			}
-		}
-	}
-}
-
-// happens tells whether a fault came to pass at all.
-func happens(calls []awstest.Call) bool {
-	return slices.ContainsFunc(calls, func(c awstest.Call) bool { return c.Fault != "" })
 }

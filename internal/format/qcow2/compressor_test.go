@@ -5,17 +5,16 @@ import (
 	"compress/flate"
 	"io"
 	"math/rand/v2"
-	"os"
 	"testing"
+
+	"github.com/org/imagebuild-action/internal/testkit"
 )
 
 // TestCompressorForgets packs the same cluster until the compressor's 32-bit
 // positions have gone round: what it makes must never depend on what it made
 // before, or the bytes of a file would depend on which worker got which one.
 func TestCompressorForgets(t *testing.T) {
-	if os.Getenv("IMAGEBUILD_E2E") != "1" {
-		t.Skip("packs 2 GiB twice; set IMAGEBUILD_E2E=1")
-	}
+	testkit.Whole(t, "packs 2 GiB twice")
 	data := make([]byte, 64<<10)
 	for i := range 3000 { // little to do, and something for every table
 		data[i*i%len(data)] = byte(i * 7)

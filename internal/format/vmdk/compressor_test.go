@@ -3,8 +3,9 @@ package vmdk
 import (
 	"bytes"
 	"io"
-	"os"
 	"testing"
+
+	"github.com/org/imagebuild-action/internal/testkit"
 )
 
 // grainDisk repeats one grain for ever.
@@ -21,9 +22,7 @@ func (grainDisk) NextExtent(int64) (start, end int64, err error) { return 0, 0, 
 // must never depend on what it made before, or the bytes of a file would
 // depend on which worker got which grain.
 func TestCompressorForgets(t *testing.T) {
-	if os.Getenv("IMAGEBUILD_E2E") != "1" {
-		t.Skip("packs 1.6 GiB; set IMAGEBUILD_E2E=1")
-	}
+	testkit.Whole(t, "packs 1.6 GiB")
 	disk := grainDisk{data: make([]byte, grainBytes)}
 	for i := range 3000 { // little to do, and something for every table
 		disk.data[i*i%grainBytes] = byte(i * 7)

@@ -9,16 +9,9 @@ import (
 
 	"github.com/org/imagebuild-action/internal/fault"
 	"github.com/org/imagebuild-action/internal/report"
+	"github.com/org/imagebuild-action/internal/testkit"
 	"github.com/org/imagebuild-action/internal/tree"
 )
-
-// e2e skips a test that downloads packages unless it was asked for.
-func e2e(t *testing.T) {
-	t.Helper()
-	if os.Getenv("IMAGEBUILD_E2E") != "1" {
-		t.Skip("IMAGEBUILD_E2E is not 1")
-	}
-}
 
 type logTask struct {
 	report.Task
@@ -42,7 +35,7 @@ func open(t *testing.T, cache string, change func(*Config)) *Bootstrap {
 }
 
 func TestPopulate(t *testing.T) {
-	e2e(t)
+	testkit.Whole(t, "bootstraps")
 	cache := os.Getenv("IMAGEBUILD_TEST_CACHE")
 	if cache == "" {
 		cache = t.TempDir()
@@ -80,7 +73,7 @@ func TestPopulate(t *testing.T) {
 }
 
 func TestNoSuchRelease(t *testing.T) {
-	e2e(t)
+	testkit.Whole(t, "bootstraps")
 	b := open(t, t.TempDir(), func(c *Config) { c.Release = "bokworm" })
 	_, err := b.Key(t.Context())
 	if fault.KindOf(err) != fault.Input || !strings.Contains(err.Error(), `did you mean "bookworm"?`) {
@@ -89,7 +82,7 @@ func TestNoSuchRelease(t *testing.T) {
 }
 
 func TestNoSuchPackage(t *testing.T) {
-	e2e(t)
+	testkit.Whole(t, "bootstraps")
 	b := open(t, t.TempDir(), func(c *Config) { c.Packages = []string{"opensh-server"} })
 	err := b.Populate(t.Context(), t.TempDir(), b.request.Report)
 	if fault.KindOf(err) != fault.Input || !strings.Contains(err.Error(), `did you mean "openssh-server"?`) {
@@ -99,7 +92,7 @@ func TestNoSuchPackage(t *testing.T) {
 
 // TestKeyWithoutNetwork asks a mirror that nobody serves.
 func TestKeyWithoutNetwork(t *testing.T) {
-	e2e(t)
+	testkit.Whole(t, "bootstraps")
 	cache := t.TempDir()
 	offline := func(c *Config) { c.Mirror = "http://127.0.0.1:9/debian" }
 	b := open(t, cache, offline)

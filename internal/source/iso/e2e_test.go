@@ -14,14 +14,6 @@ import (
 	"github.com/org/imagebuild-action/internal/vm"
 )
 
-// e2e skips a test that takes its time.
-func e2e(t *testing.T) {
-	t.Helper()
-	if os.Getenv("IMAGEBUILD_E2E") == "" {
-		t.Skip("takes its time: set IMAGEBUILD_E2E=1, or run make test")
-	}
-}
-
 // debianInstaller is where the package debian-installer-12-netboot-amd64 has
 // its files.
 const debianInstaller = "/usr/lib/debian-installer/images/12/amd64/text/debian-installer/amd64"
@@ -37,7 +29,7 @@ d-i preseed/early_command string echo "answers by %[1]s have been read" >/dev/tt
 // TestDebianInstaller boots the real one: its kernel, its initrd, and our
 // answers over both channels.
 func TestDebianInstaller(t *testing.T) {
-	e2e(t)
+	testkit.Whole(t, "boots an installer")
 	if _, err := os.Stat(debianInstaller); err != nil {
 		testkit.Missing(t, "install debian-installer-12-netboot-amd64: %v", err)
 	}

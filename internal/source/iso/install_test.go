@@ -70,7 +70,7 @@ func TestFromDisc(t *testing.T) {
 
 func TestKeysAreTyped(t *testing.T) {
 	t.Parallel()
-	e2e(t)
+	testkit.Whole(t, "boots a disc")
 	s := tiny(t, tinyKernel("boot: ", waitForKeys, writeDisk, powerOff), func(c *Config) {
 		c.Keys = []Key{{Type: "Linux ks=", Timeout: time.Minute}, {Type: "x.", Timeout: time.Minute}}
 	})
@@ -87,7 +87,7 @@ func TestKeysAreTyped(t *testing.T) {
 // and types into it.
 func TestBootMenu(t *testing.T) {
 	t.Parallel()
-	e2e(t)
+	testkit.Whole(t, "boots a disc")
 	s := tiny(t, nil, func(c *Config) {
 		c.Kernel, c.Initrd, c.Path, c.Via, c.Unattended.Preseed = "", "", "disc.iso", viaHTTP, "answers"
 		c.Keys = []Key{{Type: "auto.", Timeout: time.Minute}}

@@ -9,24 +9,22 @@ import (
 
 	"github.com/org/imagebuild-action/internal/extract"
 	"github.com/org/imagebuild-action/internal/image"
-	"github.com/org/imagebuild-action/internal/testkit"
 )
 
-// cloudDisk is a Debian with cloud-init, as a raw disk.
-func cloudDisk(t *testing.T, p *program) string {
-	t.Helper()
-	dir, out := filepath.Join(t.TempDir(), "cloud"), t.TempDir()
+// cloud makes an image such as clouds have, and makes others of it: its disk
+// converted, kept, or entered by cloud-init, and AMIs of an instance of it.
+func cloud(t *testing.T, p *program) {
+	base := t.TempDir()
+	dir := filepath.Join(base, "cloud")
 	if err := os.CopyFS(dir, os.DirFS("testdata/cloud")); err != nil {
 		t.Fatal(err)
 	}
-	p.run(t, dir, "build", "--until", "pack", "--output", out).ok(t)
-	files, err := filepath.Glob(filepath.Join(out, "*.qcow2"))
-	if err != nil || len(files) != 1 {
-		t.Fatalf("%v, %q", err, files)
-	}
-	path := filepath.Join(dir, "disk.raw")
-	testkit.QemuImg(t, "convert", "-O", "raw", files[0], path)
-	return path
+	p.run(t, dir, "build", "--until", "pack").ok(t)
+	source := filepath.Join(dir, "out", "cloud-1.0.0-libvirt-amd64.qcow2")
+	t.Run("converted", func(t *testing.T) { converted(t, p, base, source) })
+	t.Run("kept", func(t *testing.T) { kept(t, p, base, source) })
+	t.Run("entered by cloud-init", func(t *testing.T) { cloudInit(t, p, base, source) })
+	t.Run("AMIs of an instance", func(t *testing.T) { instances(t, p, source) })
 }
 
 // content reads one file of a disk's root.
