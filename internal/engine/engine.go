@@ -110,7 +110,7 @@ func Boot(ctx context.Context, config Config, task report.Task) (*Machine, error
 		return nil, err
 	}
 	task.Note("booting under %s (%s)", strings.ToUpper(string(m.machine.Accel)), m.machine.AccelReason)
-	if err := m.enter(ctx, m.config.BootTimeout); err != nil {
+	if err := m.enter(ctx, m.config.BootTimeout, m.machine.Up()); err != nil {
 		return nil, m.giveUp(ctx, err)
 	}
 	task.Note("entered after %.0f s by %s, kernel %s", m.seen.Seconds, m.way.How, m.seen.Kernel)
@@ -196,10 +196,10 @@ func (m *Machine) start(ctx context.Context, how start) error {
 	return err
 }
 
-func (m *Machine) enter(ctx context.Context, timeout time.Duration) (err error) {
+func (m *Machine) enter(ctx context.Context, timeout time.Duration, up <-chan struct{}) (err error) {
 	ctx, cancel := m.machine.Context(ctx)
 	defer cancel()
-	m.client, m.seen, err = m.way.Enter(ctx, entry.Door{Addr: m.machine.SSHAddr(), UUID: m.uuid, Timeout: timeout})
+	m.client, m.seen, err = m.way.Enter(ctx, entry.Door{Addr: m.machine.SSHAddr(), UUID: m.uuid, Timeout: timeout, Up: up})
 	return err
 }
 

@@ -151,7 +151,7 @@ func (m *Machine) goOn(ctx context.Context, state io.Reader) error {
 	if err := m.machine.Resume(ctx); err != nil {
 		return err
 	}
-	if err := m.enter(ctx, resumeTimeout); err != nil {
+	if err := m.enter(ctx, resumeTimeout, nil); err != nil {
 		return err
 	}
 	now := "@" + strconv.FormatInt(time.Now().Unix(), 10)

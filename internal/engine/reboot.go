@@ -29,7 +29,7 @@ func (m *Machine) Reboot(ctx context.Context) error {
 		}
 	}
 	_, err = entry.Again(ctx, old, m.machine.Done(), func(ctx context.Context) (*ssh.Client, error) {
-		err := m.enter(ctx, m.config.BootTimeout)
+		err := m.enter(ctx, m.config.BootTimeout, m.machine.Up())
 		return m.client, err
 	})
 	if err == nil {

@@ -19,6 +19,7 @@ type Door struct {
 	UUID    string          // that the machine was given; empty where HostKey tells who it is
 	HostKey gossh.PublicKey // that the machine was given; nil where UUID tells who it is
 	Timeout time.Duration   // until a command has run in it
+	Up      <-chan struct{} // closed when it may answer; nil if it may at once
 }
 
 // Seen is what the guest told when it was entered.
@@ -35,6 +36,12 @@ func (w Way) Enter(ctx context.Context, door Door) (*ssh.Client, Seen, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, door.Timeout,
 		fmt.Errorf("the guest could not be entered within %s; %s", door.Timeout, w.Remedy))
 	defer cancel()
+	if door.Up != nil {
+		select {
+		case <-door.Up:
+		case <-ctx.Done(): // as Dial says, too
+		}
+	}
 	client, err := ssh.Dial(ctx, ssh.Config{Addr: door.Addr, User: w.User, Signers: w.Keys, HostKey: door.HostKey})
 	if err != nil {
 		if errors.Is(err, ssh.ErrAuth) || errors.Is(err, ssh.ErrHostKey) {
@@ -53,22 +60,21 @@ func (w Way) Enter(ctx context.Context, door Door) (*ssh.Client, Seen, error) {
 // identify compares the guest's idea of its machine with ours, unless its host
 // key has told already.
 func (w Way) identify(ctx context.Context, client *ssh.Client, want string) (seen Seen, err error) {
+	script := "uname -r"
 	if want != "" {
-		uuid, err := client.Output(ctx, "cat", "/sys/class/dmi/id/product_uuid")
-		if err != nil {
-			return seen, w.first(err)
-		}
+		script = "cat /sys/class/dmi/id/product_uuid && " + script
+	}
+	said, err := client.Output(ctx, "sh", "-c", script)
+	if err != nil {
+		return seen, fmt.Errorf("first command in the guest: %w; %s", err, w.Remedy)
+	}
+	if want != "" {
+		var uuid string
+		uuid, said, _ = strings.Cut(said, "\n")
 		if !strings.EqualFold(uuid, want) {
 			return seen, fault.Errorf(fault.Guest, "this is not the machine that was started: its UUID is %q, not %s", uuid, want)
 		}
 	}
-	seen.Kernel, err = client.Output(ctx, "uname", "-r")
-	if err != nil && want == "" {
-		err = w.first(err)
-	}
-	return seen, err
-}
-
-func (w Way) first(err error) error {
-	return fmt.Errorf("first command in the guest: %w; %s", err, w.Remedy)
+	seen.Kernel = said
+	return seen, nil
 }

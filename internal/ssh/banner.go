@@ -7,17 +7,28 @@ import (
 )
 
 // Limits of hedged connecting: a new connection every interval, while older
-// ones are still waiting, up to their number. OpenSSH drops connections from
-// its eleventh unauthenticated one on (MaxStartups).
+// ones are still waiting, up to their number. They are few because each that
+// reaches the server at last is a process there, and takes the time of the one
+// that wins.
 const (
-	hedgeInterval = 500 * time.Millisecond
-	maxHedges     = 4
+	hedgeInterval = time.Second
+	retryInterval = 200 * time.Millisecond // after one that was refused
+	maxHedges     = 2
+	minPatience   = 2 * time.Second
 )
 
+// patience is how long a connection is waited for that was begun so long after
+// the first: an eighth of that time, because a guest that took long to come up
+// is slow to speak, too.
+func patience(since, limit time.Duration) time.Duration {
+	return min(limit, max(minPatience, since/8))
+}
+
 // connect returns a connection on which the server has begun to speak. QEMU's
-// network accepts before the guest is up, and such a connection may hang for
-// good or answer late: so several are tried side by side, each for at most
-// limit, and the first to speak wins.
+// network accepts before the guest is up, and asks the guest again after 6, 18
+// and 42 s only: a connection that was begun early hangs, or answers late. So
+// several are tried side by side, each for its patience of at most limit, and
+// the first to speak wins.
 func connect(ctx context.Context, addr string, limit time.Duration, onError func(error)) (net.Conn, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -37,27 +48,28 @@ func connect(ctx context.Context, addr string, limit time.Duration, onError func
 			}
 		}(pending)
 	}()
-	ticker := time.NewTicker(hedgeInterval)
-	defer ticker.Stop()
+	started := time.Now()
+	next := time.NewTimer(0)
+	defer next.Stop()
 	for {
-		if pending < maxHedges {
+		select {
+		case <-next.C:
+			next.Reset(hedgeInterval)
+			if pending == maxHedges {
+				continue
+			}
 			pending++
 			go func() {
-				conn, err := firstByte(ctx, addr, limit)
+				conn, err := firstByte(ctx, addr, patience(time.Since(started), limit))
 				outcomes <- outcome{conn, err}
 			}()
-		}
-	wait:
-		select {
 		case o := <-outcomes:
 			pending--
 			if o.err == nil {
 				return o.conn, nil
 			}
-			if onError(o.err); ctx.Err() == nil {
-				goto wait
-			}
-		case <-ticker.C:
+			onError(o.err)
+			next.Reset(retryInterval)
 		case <-ctx.Done():
 			return nil, context.Cause(ctx)
 		}

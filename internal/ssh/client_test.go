@@ -246,6 +246,42 @@ func TestHostileServers(t *testing.T) {
 	}
 }
 
+// deaf is QEMU's network in front of a guest that boots: what was begun before
+// it was up is never answered.
+type deaf struct {
+	net.Listener
+	until time.Time
+}
+
+func (d deaf) Accept() (net.Conn, error) {
+	for {
+		conn, err := d.Listener.Accept()
+		if err != nil || time.Now().After(d.until) {
+			return conn, err
+		}
+		go func() {
+			_, _ = io.Copy(io.Discard, conn) // until the client gives it up
+			_ = conn.Close()
+		}()
+	}
+}
+
+func TestEarlyConnectionsHang(t *testing.T) {
+	t.Parallel()
+	signer, _ := key(t)
+	const boot = 4 * time.Second
+	server := testkit.NewSSHServer(t, testkit.SSHOptions{Authorized: signer.PublicKey(), Listener: deaf{testkit.Listen(t), time.Now().Add(boot)}})
+	ctx, cancel := context.WithTimeout(t.Context(), 25*time.Second) // less than AttemptTimeout
+	defer cancel()
+	client, err := Dial(ctx, Config{Addr: server.Addr, User: "root", Signers: []ssh.Signer{signer}})
+	if err != nil {
+		t.Fatalf("the guest was up after %s: %v", boot, err)
+	}
+	if err := client.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestRefusedAndOtherHostKey(t *testing.T) {
 	mine, _ := key(t)
 	other, _ := key(t)

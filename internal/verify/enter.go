@@ -12,7 +12,7 @@ import (
 // enter waits for the guest and takes our traces away, so that the tests see
 // the image's own configuration.
 func (b *boot) enter(ctx context.Context, machine *vm.Machine) (*ssh.Client, error) {
-	client, seen, err := b.entry.Enter(ctx, entry.Door{Addr: machine.SSHAddr(), UUID: b.uuid, Timeout: b.request.BootTimeout})
+	client, seen, err := b.entry.Enter(ctx, entry.Door{Addr: machine.SSHAddr(), UUID: b.uuid, Timeout: b.request.BootTimeout, Up: machine.Up()})
 	if err != nil {
 		return nil, err
 	}

@@ -260,6 +260,25 @@ func (m *Machine) Err() error {
 	return m.err
 }
 
+// Up is closed when a guest that boots from now on may answer: as soon as its
+// console asks for a login, and, as not every image has a console there, after
+// a while. QEMU's network holds a connection that is begun earlier, and the
+// guest gets all that were given up since, when it has other things to do.
+func (m *Machine) Up() <-chan struct{} {
+	prompt, up := m.serial.nextPrompt(), make(chan struct{})
+	go func() {
+		defer close(up)
+		while := time.NewTimer(map[Accel]time.Duration{KVM: 2 * time.Second, TCG: 30 * time.Second}[m.Accel])
+		defer while.Stop()
+		select {
+		case <-prompt:
+		case <-while.C:
+		case <-m.done:
+		}
+	}()
+	return up
+}
+
 // Serial returns the last lines of the serial console, without control
 // characters. It is untrusted text.
 func (m *Machine) Serial() []string { return m.serial.last() }

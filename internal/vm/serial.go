@@ -1,6 +1,7 @@
 package vm
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 	"os"
@@ -40,7 +41,12 @@ type serial struct {
 	tail    []string
 	fatal   string
 	stuck   chan struct{} // closed at the first fatal line
+	ending  []byte        // of what was written
+	prompt  chan struct{} // closed when a login is asked for; nil if nobody waits
 }
+
+// loginPrompt is what getty ends its prompt with (agetty(8)).
+const loginPrompt = "login: "
 
 func newSerial(path string, onLine func(string), raw io.Writer) (*serial, error) {
 	s := &serial{stuck: make(chan struct{}), raw: raw}
@@ -73,7 +79,29 @@ func (s *serial) Write(p []byte) (int, error) {
 	if s.raw != nil {
 		_, _ = s.raw.Write(p)
 	}
+	s.lookForPrompt(p)
 	return s.lines.Write(p)
+}
+
+func (s *serial) lookForPrompt(p []byte) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	text := append(s.ending, p...)
+	s.ending = append(s.ending[:0], text[max(0, len(text)-len(loginPrompt)):]...)
+	if s.prompt != nil && bytes.Contains(text, []byte(loginPrompt)) {
+		close(s.prompt)
+		s.prompt = nil
+	}
+}
+
+// nextPrompt is closed when a login is asked for from now on. One who waits
+// replaces the one before.
+func (s *serial) nextPrompt() <-chan struct{} {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.ending = s.ending[:0]
+	s.prompt = make(chan struct{})
+	return s.prompt
 }
 
 func (s *serial) line(text string) {
