@@ -83,7 +83,10 @@ func instances(t *testing.T, p *program, source string) {
 	})
 	t.Run("the second run makes nothing", func(t *testing.T) {
 		before, launched := l.server.Resources(), l.server.Count("RunInstances")
-		l.build(t, "--publish", "--output", filepath.Join(t.TempDir(), "again")).ok(t)
+		o := l.build(t, "--publish", "--output", filepath.Join(t.TempDir(), "again")).ok(t)
+		if n := strings.Count(o.stdout, "made and proved by a run before"); n != 3 {
+			t.Errorf("%d AMIs are said to be a run's before:\n%s", n, o.stdout)
+		}
 		if after := l.server.Resources(); !slices.Equal(before, after) || l.server.Count("RunInstances") != launched {
 			t.Errorf("before %q, after %q", before, after)
 		}

@@ -175,6 +175,11 @@ func (b *builder) journal(kind string) (*journal.Journal, error) {
 // published takes what is in a cloud into the build's results.
 func (b *builder) published(out target.Published) {
 	b.result.Artifacts = append(b.result.Artifacts, out.Artifacts...)
+	if out.Found {
+		for _, each := range out.Artifacts {
+			b.result.Found = append(b.result.Found, each.Name)
+		}
+	}
 	if b.clouds.records == nil {
 		b.clouds.records = map[string][]byte{}
 	}

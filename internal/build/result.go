@@ -2,6 +2,7 @@ package build
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/org/imagebuild-action/internal/image"
@@ -22,7 +23,8 @@ type Result struct {
 	Trees       []TreeResult      `json:"trees"`
 	Artifacts   []image.Artifact  `json:"artifacts"`
 	Verified    []verify.Result   `json:"verified"`
-	Differences []plan.Difference `json:"differences"` // between platforms, all of them declared
+	Found       []string          `json:"found,omitempty"` // names of artifacts in clouds that a run before has made and proved
+	Differences []plan.Difference `json:"differences"`     // between platforms, all of them declared
 	Stages      []StageTime       `json:"stages"`
 	Seconds     float64           `json:"seconds"`
 }
@@ -61,6 +63,9 @@ func (r *Result) Proof(artifact string) string {
 		if v.Artifact == artifact {
 			return fmt.Sprintf("booted in %.0f s (%s), %d tests passed", v.BootSeconds, v.Accel, len(v.Tests))
 		}
+	}
+	if slices.Contains(r.Found, artifact) {
+		return "made and proved by a run before"
 	}
 	return "not booted"
 }

@@ -38,6 +38,7 @@ type Publication struct {
 // Published is what is there in the end.
 type Published struct {
 	Artifacts []image.Artifact
+	Found     bool // they were there, finished and proved by the run that made them
 	// Record is a JSON document for people and other programs.
 	RecordName string
 	Record     []byte

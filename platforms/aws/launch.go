@@ -48,6 +48,7 @@ func (p *Platform) Launch(ctx context.Context, t target.Launch, task report.Task
 	if err != nil || home == nil || !t.Stays {
 		return target.Published{}, err
 	}
+	found := home.done
 	images, err := l.copies(ctx, home)
 	if err != nil {
 		return target.Published{}, err
@@ -55,7 +56,9 @@ func (p *Platform) Launch(ctx context.Context, t target.Launch, task report.Task
 	if err := l.distribute(ctx, images); err != nil {
 		return target.Published{}, err
 	}
-	return l.published(images)
+	out, err := l.published(images)
+	out.Found = found
+	return out, err
 }
 
 // home is the image in the template's region; nil if none is to be made. One

@@ -151,6 +151,9 @@ func TestLaunch(t *testing.T) {
 			t.Errorf("%s is called again", each.Operation)
 		}
 	}
+	if out.Found || !again.Found {
+		t.Errorf("found: at first %t, then %t", out.Found, again.Found)
+	}
 	if after := r.server.Resources(); !slices.Equal(before, after) || !slices.Equal(out.Artifacts, again.Artifacts) {
 		t.Errorf("before %q, after %q; %v, then %v", before, after, out.Artifacts, again.Artifacts)
 	}
