@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 
@@ -86,7 +87,7 @@ func (s *serial) Write(p []byte) (int, error) {
 func (s *serial) lookForPrompt(p []byte) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	text := append(s.ending, p...)
+	text := slices.Concat(s.ending, p)
 	s.ending = append(s.ending[:0], text[max(0, len(text)-len(loginPrompt)):]...)
 	if s.prompt != nil && bytes.Contains(text, []byte(loginPrompt)) {
 		close(s.prompt)
