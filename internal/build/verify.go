@@ -95,7 +95,7 @@ func (b *builder) verifyAccess(cell *plan.Cell, artifact image.Artifact) (entry.
 
 // guestOverhead is what QEMU takes besides the guest's own memory: under TCG
 // most of it is translated code.
-const guestOverhead = 640 * size.MiB
+const guestOverhead = 1152 * size.MiB
 
 // guests is how many machines may run at once. An emulated guest hardly gains
 // from a second core, so each gets one; under KVM each gets the two that it
