@@ -68,16 +68,20 @@ func kept(t *testing.T, p *program, base, source string) {
       test "$(wc -c </etc/machine-id)" = 33
       echo "machine-id $(cat /etc/machine-id)"
       test -s /etc/ssh/ssh_host_ed25519_key
-platforms: {libvirt: {formats: [qcow2]}}
+platforms: {libvirt: {formats: [qcow2]}`+testkit.Depth("", "", ", virtualbox: {formats: [box]}")+`}
 `)
 	out := filepath.Join(dir, "out")
 	o := p.run(t, dir, "build").ok(t)
 	r := readResult(t, out)
 	t.Logf("%.0f s: %v", r.Seconds, r.Stages)
-	if len(r.Artifacts) != 1 || len(r.Verified) != 1 || strings.Count(o.stderr, "| machine-id ") != 1 {
+	count := testkit.Depth(0, 1, 2)
+	if len(r.Artifacts) != count || len(r.Verified) != count || strings.Count(o.stderr, "| machine-id ") != count {
 		t.Errorf("%d artifacts, %d booted", len(r.Artifacts), len(r.Verified))
 	}
 	qcow2 := filepath.Join(out, "kept-0.0.0-libvirt-amd64.qcow2")
+	if count > 1 {
+		sameDisk(t, qcow2, filepath.Join(out, "kept-0.0.0-virtualbox-amd64.box"))
+	}
 	if diff := cmp.Diff(identifiersOn(t, source), identifiersOn(t, qcow2)); diff != "" {
 		t.Errorf("the disk is another (-source +packed):\n%s", diff)
 	}

@@ -25,9 +25,8 @@ func patience(since, limit time.Duration) time.Duration {
 }
 
 // connect returns a connection on which the server has begun to speak. QEMU's
-// network accepts before the guest is up, and asks the guest again after 6, 18
-// and 42 s only: a connection that was begun early hangs, or answers late. So
-// several are tried side by side, each for its patience of at most limit, and
+// network accepts before the guest is up, and asks the guest again less and less
+// often: a connection that was begun early hangs, or answers late. So several are tried side by side, each for its patience of at most limit, and
 // the first to speak wins.
 func connect(ctx context.Context, addr string, limit time.Duration, onError func(error)) (net.Conn, error) {
 	ctx, cancel := context.WithCancel(ctx)
