@@ -184,7 +184,7 @@ func unpackFile(ctx context.Context, path string, form raw.Format, to string, ta
 		return err
 	}
 	defer r.Close()
-	file, err := run.CreateFile(to)
+	file, err := run.CreateScratch(to)
 	if err != nil {
 		return err
 	}

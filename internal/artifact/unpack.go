@@ -33,7 +33,7 @@ func (a *Artifact) unpack(ctx context.Context, dir string) (Disk, error) {
 	if err := checkSpace(dir, a.bytes); err != nil {
 		return Disk{}, err
 	}
-	file, err := run.CreateFile(filepath.Join(dir, "disk"))
+	file, err := run.CreateScratch(filepath.Join(dir, "disk"))
 	if err != nil {
 		return Disk{}, err
 	}

@@ -79,10 +79,11 @@ func CheckDrivers(ctx context.Context, t image.Tree) ([]Lack, error) {
 			if !ok {
 				return nil
 			}
-			err := initramfs.Names(content, func(name string) {
+			err := initramfs.Walk(content, func(name string, _ io.Reader) error {
 				if module, ok := moduleName(name); ok {
 					note(inImage, version, module)
 				}
+				return nil
 			})
 			if err != nil {
 				return fmt.Errorf("read /%s: %w", e.Path, err)

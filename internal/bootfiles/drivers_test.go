@@ -18,7 +18,7 @@ func archive(names ...string) []byte {
 	for _, name := range names {
 		files[name] = nil
 	}
-	return initramfs.Archive(files)
+	return initramfs.Archive(files, 0o644)
 }
 
 func TestCheckDrivers(t *testing.T) {

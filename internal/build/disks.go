@@ -119,7 +119,7 @@ func (d *disks) StreamVMDK(ctx context.Context, variant string, task report.Task
 }
 
 func (d *disks) writeVMDK(ctx context.Context, source image.Disk, path string, task report.Task) (target.VMDKFile, error) {
-	f, err := run.CreateFile(path)
+	f, err := run.CreateScratch(path)
 	if err != nil {
 		return target.VMDKFile{}, err
 	}

@@ -87,7 +87,7 @@ func (b *builder) sealTree(ctx context.Context, t *builtTree, path, suffix strin
 	if err != nil {
 		return err
 	}
-	f, err := run.CreateFile(path)
+	f, err := run.CreateScratch(path)
 	if err != nil {
 		return err
 	}

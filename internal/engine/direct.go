@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -12,7 +11,6 @@ import (
 	"strings"
 
 	"github.com/org/imagebuild-action/internal/extract"
-	"github.com/org/imagebuild-action/internal/format/initramfs"
 	"github.com/org/imagebuild-action/internal/image"
 	"github.com/org/imagebuild-action/internal/run"
 	"github.com/org/imagebuild-action/internal/tree"
@@ -24,15 +22,15 @@ import (
 type direct struct {
 	kernel, initrd string // files
 	append         string
+	partition      int // of the root; negative is one that the kernel's arguments do not name
 }
 
 // directArgs follow the kernel's own arguments. A line on the serial console
 // costs a thousand exits from the guest; what is wrong is still shown. Nobody
 // but the build's own steps runs in this machine, so the processor needs no
-// protection of one program from another, nor addresses that nobody can guess,
-// and the second host key of a machine that will never be another's takes half a
-// minute of an emulated processor.
-const directArgs = "loglevel=4 systemd.show_status=auto mitigations=off nokaslr systemd.mask=imagebuild-ssh-rsa-key.service"
+// protection of one program from another, and the second host key of a machine
+// that will never be another's takes half a minute of an emulated processor.
+const directArgs = "loglevel=4 systemd.show_status=auto mitigations=off systemd.mask=imagebuild-ssh-rsa-key.service"
 
 const grubConfig = "boot/grub/grub.cfg"
 
@@ -64,6 +62,9 @@ func readDirect(ctx context.Context, chain *Chain, dir string) (d *direct, err e
 		return nil, nil
 	}
 	d = &direct{kernel: filepath.Join(dir, "kernel"), initrd: filepath.Join(dir, "initrd"), append: args + " " + directArgs}
+	if d.partition, err = extract.Partition(disk, argument(args, "root")); err != nil {
+		d.partition = -1
+	}
 	wanted := map[string]string{kernel: d.kernel, initrd: d.initrd}
 	err = root.Walk(ctx, func(entry *image.Entry, content io.Reader) error {
 		to, ok := wanted[entry.Path]
@@ -100,6 +101,16 @@ func firstEntry(config string) (kernel, args, initrd string, ok bool) {
 	return strings.TrimPrefix(text(linux, 1), "/"), text(linux, 2), strings.TrimPrefix(text(ramdisk, 1), "/"), true
 }
 
+// argument is the value of a kernel's argument; the last one counts.
+func argument(args, name string) (value string) {
+	for _, each := range strings.Fields(args) {
+		if text, ok := strings.CutPrefix(each, name+"="); ok {
+			value = text
+		}
+	}
+	return value
+}
+
 func writeFile(path string, content io.Reader) error {
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
@@ -109,30 +120,3 @@ func writeFile(path string, content io.Reader) error {
 	return run.Explain(errors.Join(err, f.Close()))
 }
 
-// uncompressed puts an initramfs with nothing in it compressed in the place of
-// the guest's own, if that takes at most limit bytes: the emulated processor
-// would need seconds to unpack what takes us a moment. What cannot be unpacked
-// here may be for the kernel.
-func (d *direct) uncompressed(limit int64) {
-	path := d.initrd + ".cpio"
-	if err := uncompress(path, d.initrd, limit); err != nil {
-		_ = os.Remove(path)
-		return
-	}
-	d.initrd = path
-}
-
-func uncompress(to, from string, limit int64) error {
-	in, err := os.Open(from)
-	if err != nil {
-		return err
-	}
-	defer in.Close()
-	out, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
-	if err != nil {
-		return err
-	}
-	buffered := bufio.NewWriterSize(out, 1<<20)
-	err = initramfs.Uncompress(buffered, in, limit)
-	return errors.Join(err, buffered.Flush(), out.Close())
-}

@@ -186,7 +186,7 @@ func (m *Machine) start(ctx context.Context, how start) error {
 		}
 		if m.direct = err == nil && kernel != nil; m.direct {
 			if config.CPU == namedCPU && !how.incoming { // emulated
-				kernel.uncompressed(int64(m.config.Hardware.Memory) / 4)
+				kernel.ease(ctx, m.config.Hardware)
 			}
 			// Its kernel would be started again, and not what the disk has then.
 			config.Kernel, config.Initrd, config.Append, config.NoReboot = kernel.kernel, kernel.initrd, kernel.append, true

@@ -82,6 +82,24 @@ func Root(ctx context.Context, disk image.Disk) (image.Tree, error) {
 	return m, nil
 }
 
+// Partition is the number of the partition with the root filesystem; zero if
+// the disk has no partitions. It is an error if root, as it stands in "root=" of
+// a kernel's command line, means something else.
+func Partition(disk image.Disk, root string) (int, error) {
+	volumes, err := find(disk)
+	if err != nil {
+		return 0, err
+	}
+	v, err := chooseRoot(volumes)
+	if err != nil {
+		return 0, err
+	}
+	if !(&fstabLine{spec: root}).names(v) {
+		return 0, fault.Errorf(fault.Input, "root=%s is not %s", root, v)
+	}
+	return v.number, nil
+}
+
 type mount struct {
 	fstabLine
 	from *volume

@@ -14,11 +14,24 @@ import (
 )
 
 // File is a file in the making: it is written as NAME.part and takes its name
-// only in Commit, synced to disk. Abort removes it and is harmless after
+// only in Commit, synced to disk unless it is scratch. Abort removes it and is harmless after
 // Commit, so defer it.
 type File struct {
 	*os.File
-	name string
+	name    string
+	scratch bool
+}
+
+// CreateScratch starts a file for this process's own use, in a folder that goes
+// with it: Commit leaves it to the kernel when it is written, if ever. A disk's
+// worth of data that is deleted soon need not reach the disk below.
+func CreateScratch(name string) (*File, error) {
+	f, err := CreateFile(name)
+	if err != nil {
+		return nil, err
+	}
+	f.scratch = true
+	return f, nil
 }
 
 // CreateFile starts the file that will be called name.
@@ -36,7 +49,11 @@ func CreateFile(name string) (*File, error) {
 
 // Commit syncs and closes the file and gives it its name.
 func (f *File) Commit() error {
-	err := errors.Join(f.Sync(), f.Close())
+	var err error
+	if !f.scratch {
+		err = f.Sync()
+	}
+	err = errors.Join(err, f.Close())
 	if err == nil {
 		err = os.Rename(f.Name(), f.name)
 	}

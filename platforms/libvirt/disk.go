@@ -17,21 +17,22 @@ import (
 
 // qcow2 writes the canonical disk.
 func (p *Platform) qcow2(ctx context.Context, job target.Job, path string, task report.Task) (tarball.Sum, error) {
-	_, sum, err := p.writeDisk(ctx, job, target.Canonical, path, task)
+	file, err := run.CreateFile(path)
+	if err != nil {
+		return tarball.Sum{}, err
+	}
+	_, sum, err := p.writeDisk(ctx, job, target.Canonical, file, task)
 	return sum, err
 }
 
-// writeDisk writes a variant's disk as qcow2 and returns its virtual size.
-func (p *Platform) writeDisk(ctx context.Context, job target.Job, variant, path string, task report.Task) (capacityBytes int64, sum tarball.Sum, err error) {
+// writeDisk writes a variant's disk as qcow2 and returns its virtual size. The
+// file is finished with, whole or not at all.
+func (p *Platform) writeDisk(ctx context.Context, job target.Job, variant string, file *run.File, task report.Task) (capacityBytes int64, sum tarball.Sum, err error) {
+	defer file.Abort()
 	disk, err := job.Disks.Disk(ctx, variant)
 	if err != nil {
 		return 0, sum, err
 	}
-	file, err := run.CreateFile(path)
-	if err != nil {
-		return 0, sum, err
-	}
-	defer file.Abort()
 	info, err := qcow2.Write(ctx, file, disk, qcow2.Options{Compression: p.config.Compression, Progress: task.Progress})
 	if err != nil {
 		return 0, sum, run.Explain(err)
@@ -52,7 +53,11 @@ func (p *Platform) box(ctx context.Context, job target.Job, path string, task re
 		}
 	}()
 	diskPath := filepath.Join(dir, diskName)
-	capacityBytes, disk, err := p.writeDisk(ctx, job, target.Vagrant, diskPath, task)
+	file, err := run.CreateScratch(diskPath)
+	if err != nil {
+		return sum, err
+	}
+	capacityBytes, disk, err := p.writeDisk(ctx, job, target.Vagrant, file, task)
 	if err != nil {
 		return sum, err
 	}

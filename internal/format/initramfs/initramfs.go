@@ -4,9 +4,9 @@
 // Documentation/driver-api/early-userspace/buffer-format.rst). The first are
 // often microcode for the processor.
 //
-//	err := initramfs.Names(file, func(name string) { ... })
-//	err = initramfs.Uncompress(out, file, 512<<20)
-//	_, err = file.Write(initramfs.Archive(map[string][]byte{"preseed.cfg": answers}))
+//	err := initramfs.Walk(file, func(name string, content io.Reader) error { ... })
+//	err = initramfs.Uncompress(out, file, 512<<20, nil)
+//	_, err = file.Write(initramfs.Archive(map[string][]byte{"preseed.cfg": answers}, 0o644))
 //
 // It reads gzip, zstd and what is not compressed, and refuses all else with
 // ErrCompression.

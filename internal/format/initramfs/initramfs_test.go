@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"compress/gzip"
 	"fmt"
+	"io"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -22,7 +24,7 @@ func empty(names ...string) []byte {
 	for _, name := range names {
 		files[name] = nil
 	}
-	return Archive(files)
+	return Archive(files, 0o644)
 }
 
 func gzip9(data []byte) []byte {
@@ -47,7 +49,7 @@ type sample struct {
 
 func samples() []sample {
 	microcode := append(empty("kernel", "kernel/x86"), make([]byte, 512)...)
-	main := Archive(map[string][]byte{"init": bytes.Repeat([]byte("x"), 4001), "usr/lib/modules/6.1/kernel/nvme.ko": nil})
+	main := Archive(map[string][]byte{"init": bytes.Repeat([]byte("x"), 4001), "usr/lib/modules/6.1/kernel/nvme.ko": nil}, 0o644)
 	want := []string{"init", "usr/lib/modules/6.1/kernel/nvme.ko"}
 	both := append([]string{"kernel", "kernel/x86"}, want...)
 	return []sample{
@@ -63,11 +65,11 @@ func samples() []sample {
 	}
 }
 
-func TestNames(t *testing.T) {
+func TestWalk(t *testing.T) {
 	for _, test := range samples() {
 		t.Run(test.name, func(t *testing.T) {
 			var got []string
-			err := Names(bytes.NewReader(test.data), func(name string) { got = append(got, name) })
+			err := Walk(bytes.NewReader(test.data), func(name string, _ io.Reader) error { got = append(got, name); return nil })
 			if !slices.Equal(got, test.want) {
 				t.Errorf("names are %q, want %q", got, test.want)
 			}
@@ -82,7 +84,7 @@ func TestUncompress(t *testing.T) {
 	for _, test := range samples() {
 		t.Run(test.name, func(t *testing.T) {
 			var out bytes.Buffer
-			err := Uncompress(&out, bytes.NewReader(test.data), 1<<20)
+			err := Uncompress(&out, bytes.NewReader(test.data), 1<<20, nil)
 			if text := fmt.Sprint(err); err == nil && test.err != "" || err != nil && (test.err == "" || !strings.Contains(text, test.err)) {
 				t.Fatalf("error is %v, want %q", err, test.err)
 			}
@@ -90,7 +92,7 @@ func TestUncompress(t *testing.T) {
 				return
 			}
 			var got []string
-			if err := Names(bytes.NewReader(out.Bytes()), func(name string) { got = append(got, name) }); err != nil || !slices.Equal(got, test.want) {
+			if err := Walk(bytes.NewReader(out.Bytes()), func(name string, _ io.Reader) error { got = append(got, name); return nil }); err != nil || !slices.Equal(got, test.want) {
 				t.Errorf("names are %q, want %q (%v)", got, test.want, err)
 			}
 			if i := bytes.LastIndex(out.Bytes(), []byte("070701")); i > 0 && i%alignment != 0 || bytes.Contains(out.Bytes(), []byte{0x1f, 0x8b}) {
@@ -100,12 +102,36 @@ func TestUncompress(t *testing.T) {
 	}
 	t.Run("plain is as it was", func(t *testing.T) {
 		var out bytes.Buffer
-		if err := Uncompress(&out, bytes.NewReader(samples()[0].data), 1<<20); err != nil || !bytes.Equal(out.Bytes(), samples()[0].data) {
+		if err := Uncompress(&out, bytes.NewReader(samples()[0].data), 1<<20, nil); err != nil || !bytes.Equal(out.Bytes(), samples()[0].data) {
 			t.Errorf("%d bytes, %v", out.Len(), err)
 		}
 	})
+	t.Run("chosen", func(t *testing.T) {
+		data := append(empty("kernel"), zstd3(Archive(map[string][]byte{"a.ko": []byte("left out"), "b.ko": []byte("kept"), "init": []byte("#!")}, 0o755))...)
+		var out bytes.Buffer
+		keep := func(name string) bool { return name != "a.ko" }
+		if err := Uncompress(&out, bytes.NewReader(data), 1<<20, keep); err != nil {
+			t.Fatal(err)
+		}
+		got := map[string]string{}
+		err := Walk(&out, func(name string, content io.Reader) error {
+			data, err := io.ReadAll(content)
+			got[name] = string(data)
+			return err
+		})
+		if want := map[string]string{"kernel": "", "b.ko": "kept", "init": "#!"}; err != nil || !maps.Equal(got, want) {
+			t.Errorf("%q, want %q (%v)", got, want, err)
+		}
+	})
+	t.Run("content with two names is kept", func(t *testing.T) {
+		data := bytes.Replace(empty("a.ko"), []byte("00000001"+"00000000"+"00000000"), []byte("00000002"+"00000000"+"00000000"), 1)
+		var out bytes.Buffer
+		if err := Uncompress(&out, bytes.NewReader(data), 1<<20, func(string) bool { return false }); err != nil || !bytes.Equal(out.Bytes(), data) {
+			t.Errorf("%q, want %q (%v)", out.Bytes(), data, err)
+		}
+	})
 	t.Run("too much", func(t *testing.T) {
-		err := Uncompress(new(bytes.Buffer), bytes.NewReader(gzip9(Archive(map[string][]byte{"a": make([]byte, 1<<20)}))), 1<<20)
+		err := Uncompress(new(bytes.Buffer), bytes.NewReader(gzip9(Archive(map[string][]byte{"a": make([]byte, 1<<20)}, 0o644))), 1<<20, nil)
 		if err == nil || !strings.Contains(err.Error(), "over 1048576 bytes") {
 			t.Error(err)
 		}
@@ -117,7 +143,7 @@ func TestArchive(t *testing.T) {
 	testkit.Busybox(t)
 	files := map[string][]byte{"preseed.cfg": []byte("d-i x\n"), "a": nil, "odd": bytes.Repeat([]byte("x"), 1001)}
 	dir := t.TempDir()
-	err := run.Run(t.Context(), run.Spec{Argv: []string{"/bin/busybox", "cpio", "-i"}, Dir: dir, Stdin: bytes.NewReader(Archive(files))})
+	err := run.Run(t.Context(), run.Spec{Argv: []string{"/bin/busybox", "cpio", "-i"}, Dir: dir, Stdin: bytes.NewReader(Archive(files, 0o644))})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -126,27 +152,28 @@ func TestArchive(t *testing.T) {
 			t.Errorf("%s: %d bytes, %v", name, len(got), err)
 		}
 	}
-	if !bytes.Equal(Archive(files), Archive(files)) {
+	if !bytes.Equal(Archive(files, 0o644), Archive(files, 0o644)) {
 		t.Error("the same files gave other bytes")
 	}
 }
 
-func FuzzNames(f *testing.F) {
+func FuzzWalk(f *testing.F) {
 	f.Add(empty("init"))
 	f.Add(append(empty("a"), gzip9(empty("b"))...))
 	f.Add(zstd3(empty("c")))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		count := 0
-		err := Names(bytes.NewReader(data), func(name string) {
+		err := Walk(bytes.NewReader(data), func(name string, _ io.Reader) error {
 			if count++; len(name) > maxNameBytes {
 				t.Errorf("a name of %d bytes", len(name))
 			}
+			return nil
 		})
 		var out bytes.Buffer
 		if err != nil || Uncompress(&out, bytes.NewReader(data), 1<<20) != nil {
 			return
 		}
-		if err := Names(bytes.NewReader(out.Bytes()), func(string) { count-- }); err != nil || count != 0 {
+		if err := Walk(bytes.NewReader(out.Bytes()), func(string, io.Reader) error { count--; return nil }); err != nil || count != 0 {
 			t.Errorf("%d names fewer without compression (%v)", count, err)
 		}
 	})

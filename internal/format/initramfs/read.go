@@ -9,8 +9,9 @@ import (
 	"strings"
 )
 
-// Names calls fn with the name of each member, in the archive's order.
-func Names(r io.Reader, fn func(name string)) error {
+// Walk calls fn with the name of each member and its content, in the archive's
+// order. What fn does not read of the content is skipped.
+func Walk(r io.Reader, fn func(name string, content io.Reader) error) error {
 	in := bufio.NewReaderSize(r, 64<<10)
 	for {
 		what, _, err := next(in)
@@ -21,7 +22,13 @@ func Names(r io.Reader, fn func(name string)) error {
 			return err
 		}
 		if what == archive {
-			if err := members(in, fn); err != nil {
+			err := members(in, func(m member, content io.Reader) error {
+				if m.isTrailer() {
+					return nil
+				}
+				return fn(m.name, content)
+			})
+			if err != nil {
 				return err
 			}
 			continue
@@ -30,42 +37,70 @@ func Names(r io.Reader, fn func(name string)) error {
 		if err != nil {
 			return err
 		}
-		return errors.Join(Names(z, fn), z.Close())
+		return errors.Join(Walk(z, fn), z.Close())
 	}
 }
 
-// members reads one archive up to and with its trailer.
-func members(in io.Reader, fn func(name string)) error {
-	header := make([]byte, headerBytes)
+// member is one of an archive.
+type member struct {
+	name    string
+	header  []byte // as it stands in the archive, with the name and its padding
+	bytes   int64  // of the content
+	padding int64  // that follows it
+	links   uint64 // how many names the content has; it comes with the last one
+}
+
+func (m member) isTrailer() bool { return m.name == trailer }
+
+// members reads one archive up to and with its trailer, for which fn is called
+// too.
+func members(in io.Reader, fn func(m member, content io.Reader) error) error {
 	for {
-		if _, err := io.ReadFull(in, header); err != nil {
-			return fmt.Errorf("cpio archive: %w", noEOF(err))
-		}
-		magic := string(header[:6])
-		if magic != "070701" && magic != "070702" {
-			return fmt.Errorf("cpio archive: a member starts with %q", magic)
-		}
-		size, err := strconv.ParseUint(string(header[54:62]), 16, 32)
+		m, err := nextMember(in)
 		if err != nil {
-			return fmt.Errorf("cpio archive: size of a member: %w", err)
+			return err
 		}
-		length, err := strconv.ParseUint(string(header[94:102]), 16, 32)
-		if err != nil || length == 0 || length > maxNameBytes {
-			return fmt.Errorf("cpio archive: a name of %q bytes", header[94:102])
+		content := &io.LimitedReader{R: in, N: m.bytes}
+		if err := fn(m, content); err != nil {
+			return err
 		}
-		name := make([]byte, padded(headerBytes+int64(length))-headerBytes)
-		if _, err := io.ReadFull(in, name); err != nil {
-			return fmt.Errorf("cpio archive: %w", noEOF(err))
-		}
-		text := strings.TrimRight(string(name[:length]), "\x00")
-		if text == trailer {
+		if m.isTrailer() {
 			return nil
 		}
-		fn(text)
-		if _, err := io.CopyN(io.Discard, in, padded(int64(size))); err != nil {
-			return fmt.Errorf("cpio archive: %s: %w", text, noEOF(err))
+		if _, err := io.CopyN(io.Discard, in, content.N+m.padding); err != nil {
+			return fmt.Errorf("cpio archive: %s: %w", m.name, noEOF(err))
 		}
 	}
+}
+
+func nextMember(in io.Reader) (m member, err error) {
+	header := make([]byte, headerBytes)
+	if _, err := io.ReadFull(in, header); err != nil {
+		return m, fmt.Errorf("cpio archive: %w", noEOF(err))
+	}
+	if magic := string(header[:6]); magic != "070701" && magic != "070702" {
+		return m, fmt.Errorf("cpio archive: a member starts with %q", magic)
+	}
+	size, err := strconv.ParseUint(string(header[54:62]), 16, 32)
+	if err != nil {
+		return m, fmt.Errorf("cpio archive: size of a member: %w", err)
+	}
+	if m.links, err = strconv.ParseUint(string(header[38:46]), 16, 32); err != nil {
+		return m, fmt.Errorf("cpio archive: links of a member: %w", err)
+	}
+	length, err := strconv.ParseUint(string(header[94:102]), 16, 32)
+	if err != nil || length == 0 || length > maxNameBytes {
+		return m, fmt.Errorf("cpio archive: a name of %q bytes", header[94:102])
+	}
+	m.header = append(header, make([]byte, padded(headerBytes+int64(length))-headerBytes)...)
+	name := m.header[headerBytes:]
+	if _, err := io.ReadFull(in, name); err != nil {
+		return m, fmt.Errorf("cpio archive: %w", noEOF(err))
+	}
+	m.name = strings.TrimRight(string(name[:length]), "\x00")
+	m.bytes = int64(size)
+	m.padding = padded(m.bytes) - m.bytes
+	return m, nil
 }
 
 // padded rounds up to the alignment.

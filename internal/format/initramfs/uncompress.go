@@ -8,13 +8,14 @@ import (
 )
 
 // Uncompress copies an initramfs with nothing in it compressed: for an emulated
-// processor, which unpacks it slowly. More than limit bytes are refused.
-func Uncompress(w io.Writer, r io.Reader, limit int64) error {
+// processor, which unpacks it slowly. Members that keep does not want are left
+// out; nil keeps all. More than limit bytes are refused.
+func Uncompress(w io.Writer, r io.Reader, limit int64, keep func(name string) bool) error {
 	out := &counter{w: w, left: limit}
-	return uncompress(out, r)
+	return uncompress(out, r, keep)
 }
 
-func uncompress(out *counter, r io.Reader) error {
+func uncompress(out *counter, r io.Reader, keep func(name string) bool) error {
 	in := bufio.NewReaderSize(r, 64<<10)
 	for {
 		what, zeros, err := next(in)
@@ -30,7 +31,7 @@ func uncompress(out *counter, r io.Reader) error {
 			return err
 		}
 		if what == archive {
-			if err := members(io.TeeReader(in, out), func(string) {}); err != nil {
+			if err := members(in, func(m member, content io.Reader) error { return out.member(m, content, keep) }); err != nil {
 				return err
 			}
 			continue
@@ -39,7 +40,7 @@ func uncompress(out *counter, r io.Reader) error {
 		if err != nil {
 			return err
 		}
-		return errors.Join(uncompress(out, z), z.Close())
+		return errors.Join(uncompress(out, z, keep), z.Close())
 	}
 }
 
@@ -47,6 +48,24 @@ func uncompress(out *counter, r io.Reader) error {
 type counter struct {
 	w             io.Writer
 	written, left int64
+}
+
+// member copies one, if it is wanted. One whose content has several names is
+// kept, as the content may be needed under another of them.
+func (c *counter) member(m member, content io.Reader, keep func(name string) bool) error {
+	if keep != nil && !m.isTrailer() && m.links < 2 && !keep(m.name) {
+		return nil
+	}
+	if _, err := c.Write(m.header); err != nil {
+		return err
+	}
+	if m.isTrailer() {
+		return nil
+	}
+	if _, err := io.CopyN(c, content, m.bytes); err != nil {
+		return fmt.Errorf("cpio archive: %s: %w", m.name, noEOF(err))
+	}
+	return c.zeros(m.padding)
 }
 
 func (c *counter) Write(p []byte) (int, error) {

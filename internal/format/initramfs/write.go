@@ -3,14 +3,15 @@ package initramfs
 import (
 	"bytes"
 	"fmt"
+	"io/fs"
 	"maps"
 	"slices"
 )
 
 // Archive makes an archive that the kernel unpacks over the ones before it:
-// files of mode 0644 in its root, owned by root and without times. It has to
+// files of this mode in its root, owned by root and without times. It has to
 // begin at a multiple of four bytes.
-func Archive(files map[string][]byte) []byte {
+func Archive(files map[string][]byte, mode fs.FileMode) []byte {
 	var out bytes.Buffer
 	entry := func(inode int, mode uint32, name string, content []byte) {
 		links := 1
@@ -24,7 +25,7 @@ func Archive(files map[string][]byte) []byte {
 		align(&out)
 	}
 	for i, name := range slices.Sorted(maps.Keys(files)) {
-		entry(i+1, 0o100644, name, files[name])
+		entry(i+1, 0o100000|uint32(mode.Perm()), name, files[name])
 	}
 	entry(0, 0, trailer, nil)
 	return out.Bytes()

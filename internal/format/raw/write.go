@@ -20,8 +20,9 @@ const (
 	holeBytes = 4 << 10
 )
 
-// Writer is a raw disk in the making. It has its final name only after
-// Commit; Abort removes it, and is harmless after Commit.
+// Writer is a raw disk in the making, for this process's own use: what leaves
+// it is packed. It has its final name only after Commit; Abort removes it, and
+// is harmless after Commit.
 type Writer struct {
 	*run.File
 	size int64
@@ -32,7 +33,7 @@ func Create(path string, sizeBytes int64) (*Writer, error) {
 	if sizeBytes <= 0 || sizeBytes%image.SectorSize != 0 {
 		return nil, fmt.Errorf("a disk of %d bytes is not a whole number of %d-byte sectors", sizeBytes, image.SectorSize)
 	}
-	file, err := run.CreateFile(path)
+	file, err := run.CreateScratch(path)
 	if err != nil {
 		return nil, err
 	}

@@ -35,7 +35,7 @@ func (s *Source) WriteDisk(ctx context.Context, path string, task report.Task) (
 			return run.Explain(err)
 		}
 	}
-	disk, err := run.CreateFile(path)
+	disk, err := run.CreateScratch(path)
 	if err != nil {
 		return err
 	}

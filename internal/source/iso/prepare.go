@@ -170,7 +170,7 @@ func (s *Source) writeBootFile(ctx context.Context, disc *iso9660.Disc, from, to
 		}
 		const alignment = 4
 		padding := make([]byte, (alignment-info.Size()%alignment)%alignment)
-		if _, err := f.Write(append(padding, initramfs.Archive(more)...)); err != nil {
+		if _, err := f.Write(append(padding, initramfs.Archive(more, 0o644)...)); err != nil {
 			return run.Explain(err)
 		}
 	}
