@@ -107,7 +107,6 @@ func (b *builder) sealTree(ctx context.Context, t *builtTree, path, suffix strin
 			return err
 		}
 	}
-	checkDrivers(ctx, t.sealed, task)
 	// The folder is worth gigabytes, and nothing but a checkpoint reads it any more.
 	if err := b.background.saving.Wait(); err != nil {
 		return err
@@ -118,6 +117,12 @@ func (b *builder) sealTree(ctx context.Context, t *builtTree, path, suffix strin
 	t.result.SHA256, t.result.Entries, t.result.SizeBytes, t.result.Sealed = digest.SHA256, digest.Entries, int64(digest.Bytes), summary
 	b.describe(t, suffix)
 	task.Note("tree sha256:%.12s, %d entries, %s, %d sealed", digest.SHA256, digest.Entries, digest.Bytes.Human(), len(summary))
+	b.background.writing.Go(func() error {
+		return report.Do(b.Report, "look for drivers", func(task report.Task) error {
+			checkDrivers(ctx, t.sealed, task)
+			return context.Cause(ctx)
+		})
+	})
 	b.background.writing.Go(func() error {
 		return b.writeManifest(t, func(w io.Writer) error { return manifest.Write(ctx, w, t.sealed) })
 	})

@@ -14,10 +14,20 @@ import (
 
 // freezeScript freezes every file system that lies on a disk, says so, and
 // undoes it when it has read a line or the connection is gone. What has to be
-// read for the way back was read on the way there. The root comes last, and
-// goes first.
+// read for the way back was read on the way there. What was mounted last comes
+// first, so the root comes last, and goes first. A program takes an emulated
+// guest a while to start, so the shell does what it can.
 const freezeScript = `sync
-mounts=$(awk '$1 ~ "^/dev/" && $3 ~ "^(ext[234]|xfs|btrfs|f2fs|jfs)$" && !seen[$1]++ && $4 ~ "^rw" {print length($2), $2}' /proc/self/mounts | sort -rn | cut -d" " -f2-)
+seen=
+mounts=
+while read -r device mount type options rest; do
+	case $device in /dev/*) ;; *) continue ;; esac
+	case $type in ext[234]|xfs|btrfs|f2fs|jfs) ;; *) continue ;; esac
+	case $options in rw*) ;; *) continue ;; esac
+	case "$seen " in *" $device "*) continue ;; esac
+	seen="$seen $device"
+	mounts="$mount $mounts"
+done </proc/self/mounts
 frozen=
 if command -v fsfreeze >/dev/null; then
 	for m in $mounts; do fsfreeze -f "$m" && frozen="$m $frozen"; done

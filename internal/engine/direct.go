@@ -119,4 +119,3 @@ func writeFile(path string, content io.Reader) error {
 	_, err = io.Copy(f, content)
 	return run.Explain(errors.Join(err, f.Close()))
 }
-

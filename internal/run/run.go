@@ -39,6 +39,10 @@ type Spec struct {
 	Grace      time.Duration // zero means DefaultGrace
 	// Group guards the whole process group, for programs that start others.
 	Group bool
+	// Scratch says that what the program writes goes with this process: its
+	// fsync(2) and fdatasync(2) do nothing, where the kernel can be told so, and
+	// set-user-ID programs are plain ones to it.
+	Scratch bool
 	// Sys adjusts the child's attributes, for namespaces and credentials.
 	Sys func(*syscall.SysProcAttr)
 }
@@ -113,7 +117,13 @@ func Start(ctx context.Context, spec Spec) (*Process, error) {
 	go func() {
 		// PDEATHSIG is sent when the starting *thread* ends, so keep it.
 		runtime.LockOSThread()
-		defer runtime.UnlockOSThread()
+		if spec.Scratch {
+			// It syncs after all where that fails. The thread ends with us: nobody else
+			// may have one that does not.
+			_ = ignoreSync()
+		} else {
+			defer runtime.UnlockOSThread()
+		}
 		if err := p.cmd.Start(); err != nil {
 			started <- startError(spec.Argv, err)
 			return

@@ -2,7 +2,6 @@ package tree
 
 import (
 	"archive/tar"
-	"bufio"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -33,8 +32,9 @@ const copyBuffer = 256 << 10
 // bytes have been written.
 func WriteTar(ctx context.Context, w io.Writer, t image.Tree, progress func(doneBytes int64)) (Digest, error) {
 	out := &meter{w: w, hash: sha256.New(), progress: progress}
-	buffered := bufio.NewWriterSize(out, copyBuffer)
-	archive := tar.NewWriter(buffered)
+	behind := startBehind(out)
+	defer behind.close() //nolint:errcheck // after an error of the tree's
+	archive := tar.NewWriter(behind)
 	buf := make([]byte, copyBuffer)
 	entries := 0
 	err := t.Walk(ctx, func(entry *image.Entry, content io.Reader) error {
@@ -47,7 +47,7 @@ func WriteTar(ctx context.Context, w io.Writer, t image.Tree, progress func(done
 	if err := archive.Close(); err != nil {
 		return Digest{}, err
 	}
-	if err := buffered.Flush(); err != nil {
+	if err := behind.close(); err != nil {
 		return Digest{}, err
 	}
 	return Digest{hex.EncodeToString(out.hash.Sum(nil)), entries, size.Bytes(out.done)}, nil

@@ -170,7 +170,7 @@ func FuzzWalk(f *testing.F) {
 			return nil
 		})
 		var out bytes.Buffer
-		if err != nil || Uncompress(&out, bytes.NewReader(data), 1<<20) != nil {
+		if err != nil || Uncompress(&out, bytes.NewReader(data), 1<<20, nil) != nil {
 			return
 		}
 		if err := Walk(bytes.NewReader(out.Bytes()), func(string, io.Reader) error { count--; return nil }); err != nil || count != 0 {
