@@ -19,6 +19,7 @@ import (
 	"github.com/org/imagebuild-action/internal/run"
 	"github.com/org/imagebuild-action/internal/target"
 	"github.com/org/imagebuild-action/internal/template"
+	"github.com/org/imagebuild-action/internal/vm"
 )
 
 // builder is one run of Run.
@@ -130,6 +131,10 @@ func (b *builder) load(ctx context.Context) error {
 		return err
 	}
 	b.dir = file.Dir()
+	if b.Accel != vm.TCG {
+		// Asked ahead: where KVM is a fake, the answer takes as long as the plan.
+		go vm.ChooseAccel(vm.Auto) //nolint:errcheck // for whoever needs it
+	}
 	if b.plan, err = newPlan(ctx, file, b.Options); err != nil {
 		return err
 	}

@@ -27,6 +27,8 @@ import (
 	"path/filepath"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/org/imagebuild-action/internal/fault"
 	"github.com/org/imagebuild-action/internal/format/fat"
 	"github.com/org/imagebuild-action/internal/format/gpt"
@@ -94,16 +96,19 @@ func Disk(ctx context.Context, r Request, task report.Task) (_ Result, err error
 	if err != nil || found.needs(l.root.SizeBytes()) > l.root.SizeBytes() {
 		return Result{}, found.tooSmall(r)
 	}
-	loader, err := found.loaders(ctx, r, work)
-	if err != nil {
-		return Result{}, err
-	}
 	disk, err := raw.Create(r.Path, r.SizeBytes)
 	if err != nil {
 		return Result{}, err
 	}
 	defer disk.Abort()
-	if err := r.makeRoot(ctx, disk.Name(), work, l.root, found, task); err != nil {
+	var loader loaders
+	both, within := errgroup.WithContext(ctx)
+	both.Go(func() (err error) {
+		loader, err = found.loaders(within, r, work)
+		return err
+	})
+	both.Go(func() error { return r.makeRoot(within, disk.Name(), work, l.root, found, task) })
+	if err := both.Wait(); err != nil {
 		return Result{}, err
 	}
 	if err := r.writeLoaders(disk, l, loader); err != nil {
