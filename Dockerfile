@@ -71,6 +71,7 @@ RUN touch /.layer \
       uidmap \
       util-linux \
       xorriso \
+      xz-utils \
       zstd \
  && find /usr/lib/python3* -name __pycache__ -prune -exec rm -rf {} + \
  && apt-get clean \

@@ -60,6 +60,9 @@ func machines(t *testing.T, p *program, base, out string) {
 		o := finish(t, build("echo the reason; exit 7", "--live-checkpoints"))
 		o.fails(t, 4, `(?s)step 9 of 9 "Last".*exit status 7.*the reason.*failure`)
 		t.Logf("cold, to the failure of the last step: %.0f s", time.Since(start).Seconds())
+		if eased := "with its kernel unpacked and its initramfs cut down"; strings.Contains(o.stderr, "booting under TCG") && !strings.Contains(o.stderr, eased) {
+			t.Errorf("an emulated machine did not start %s", eased)
+		}
 		for name, holds := range map[string]string{
 			"README.txt": "Last", "plan.json": `"engine": "vm"`, "timings.json": "Last", "machine/serial.log": "Debian GNU/Linux", "machine/reproduce.sh": "qemu-system-x86_64", "machine/screen.png": "\x89PNG",
 		} {

@@ -103,10 +103,14 @@ type clients struct {
 // maxConnections to one host that are kept: as many as an upload may have workers.
 const maxConnections = 128
 
+// writeBytes is what goes to a connection at once. A block of a disk has 512
+// KiB, which the default would write in 128 pieces.
+const writeBytes = 64 << 10
+
 // Open finds credentials and asks who they are, in the region given.
 func Open(ctx context.Context, access Access, region string, limits Limits) (*Cloud, error) {
 	client := awshttp.NewBuildableClient().WithTransportOptions(func(t *http.Transport) {
-		t.MaxIdleConnsPerHost, t.MaxIdleConns = maxConnections, 2*maxConnections
+		t.MaxIdleConnsPerHost, t.MaxIdleConns, t.WriteBufferSize = maxConnections, 2*maxConnections, writeBytes
 	})
 	cfg, err := config.LoadDefaultConfig(ctx,
 		config.WithRegion(region), config.WithHTTPClient(client), config.WithAppID(access.Agent),

@@ -23,6 +23,21 @@ type direct struct {
 	kernel, initrd string // files
 	append         string
 	partition      int // of the root; negative is one that the kernel's arguments do not name
+
+	unpacked, short bool // what ease has done: to the kernel, and to the initramfs
+}
+
+// eased says what is not as the guest's own boot would have it.
+func (d *direct) eased() string {
+	switch {
+	case d.unpacked && d.short:
+		return ", with its kernel unpacked and its initramfs cut down to this machine"
+	case d.unpacked:
+		return ", with its kernel unpacked"
+	case d.short:
+		return ", with its initramfs cut down to this machine"
+	}
+	return ""
 }
 
 // directArgs follow the kernel's own arguments. A line on the serial console

@@ -53,7 +53,7 @@ func (d *direct) easeKernel(ctx context.Context, hardware target.Hardware, limit
 	}
 	defer f.Close()
 	if ok, err := bzimage.HasPVH(f); ok && err == nil {
-		d.kernel = unpacked
+		d.kernel, d.unpacked = unpacked, true
 	}
 }
 
@@ -82,7 +82,7 @@ func (d *direct) easeInitramfs(hardware target.Hardware, limit int64) {
 		return
 	}
 	d.initrd = unpacked
-	if short {
+	if d.short = short; short {
 		d.append += " rdinit=/" + shortInit
 	}
 }
@@ -169,6 +169,14 @@ func (d *direct) mountsRoot() bool {
 	return true
 }
 
+// idleScripts are those in an initramfs that find the root, or make a person
+// comfortable: neither is needed here. Any other may do something that the
+// system counts on, as the one that grows the root.
+var idleScripts = []string{ //nolint:gochecknoglobals // a constant list
+	"ORDER", "all_generic_ide", "blacklist", "keymap", "udev", "resume", "console_setup", "framebuffer", "plymouth", "brltty", "thermal", "fixrtc",
+	"lvm2", "dmsetup", "mdadm", "btrfs", "multipath", "iscsi", "ntfs_3g", "cryptroot", "cryptroot-prepare", "cryptroot-unlock", "cryptopensc", "cryptgnupg-sc",
+}
+
 // maxDependencies bounds the table of an initramfs that is read into memory.
 const maxDependencies = 4 << 20
 
@@ -177,6 +185,7 @@ type contents struct {
 	programs map[string]bool   // by their names, those that the short init needs
 	needed   map[string]bool   // paths of modules, below their kernel's folder
 	depends  map[string]string // lines of modules.dep: a path, and those it depends on
+	scripts  []string          // that are not idle
 }
 
 // survey looks into an initramfs.
@@ -200,6 +209,9 @@ func survey(file string) (contents, error) {
 		case dir == "/" && base == "init", dir == "/scripts/", strings.HasSuffix(dir, "bin/"):
 			c.programs[base] = true
 		}
+		if script := path.Dir(path.Dir(path.Clean("/" + name))); script == "/scripts" && !slices.Contains(idleScripts, base) {
+			c.scripts = append(c.scripts, base)
+		}
 		return nil
 	})
 	for module := range c.depends {
@@ -221,14 +233,15 @@ func (c contents) need(module string) {
 }
 
 // mountsRoot tells whether it is one of initramfs-tools, by the functions that
-// all of its scripts use, and has what the short init is made of.
+// all of its scripts use, has what the short init is made of, and does nothing
+// that we do not know.
 func (c contents) mountsRoot() bool {
 	for _, name := range []string{"init", "functions", "local", "sh", "mkdir", "mount", "umount", "modprobe", "run-init"} {
 		if !c.programs[name] {
 			return false
 		}
 	}
-	return len(c.depends) > 0
+	return len(c.depends) > 0 && len(c.scripts) == 0
 }
 
 // keeps leaves out modules and firmware for devices that this machine has not.

@@ -84,6 +84,7 @@ type Machine struct {
 	serial  string
 	life    context.Context //nolint:containedctx // the machine's: it ends with it, over all restarts
 	direct  bool            // the kernel was started by QEMU, and a restart ends the machine
+	eased   string          // what was done to that kernel before
 }
 
 var (
@@ -109,7 +110,7 @@ func Boot(ctx context.Context, config Config, task report.Task) (*Machine, error
 	if err := m.start(ctx, start{direct: true}); err != nil {
 		return nil, err
 	}
-	task.Note("booting under %s (%s)", strings.ToUpper(string(m.machine.Accel)), m.machine.AccelReason)
+	task.Note("booting under %s (%s)%s", strings.ToUpper(string(m.machine.Accel)), m.machine.AccelReason, m.eased)
 	if err := m.enter(ctx, m.config.BootTimeout, m.machine.Up()); err != nil {
 		return nil, m.giveUp(ctx, err)
 	}
@@ -187,6 +188,7 @@ func (m *Machine) start(ctx context.Context, how start) error {
 		if m.direct = err == nil && kernel != nil; m.direct {
 			if config.CPU == namedCPU && !how.incoming { // emulated
 				kernel.ease(ctx, m.config.Hardware)
+				m.eased = kernel.eased()
 			}
 			// Its kernel would be started again, and not what the disk has then.
 			config.Kernel, config.Initrd, config.Append, config.NoReboot = kernel.kernel, kernel.initrd, kernel.append, true

@@ -400,3 +400,26 @@ func TestWalkStops(t *testing.T) {
 		cancel()
 	}
 }
+
+func TestPartition(t *testing.T) {
+	const uuid = "b9b9b9b9-0000-4000-8000-000000000001"
+	root := part{typ: gpt.LinuxRootX86, files: system(nil), label: "root", uuid: uuid}
+	data := part{files: map[string]string{"etc/": "", "x": "y"}, uuid: "b9b9b9b9-0000-4000-8000-000000000002"}
+	partitioned := disk(t, "gpt", data, root)
+	for spec, want := range map[string]int{
+		"UUID=" + uuid: 2, "LABEL=root": 2, "/dev/sda2": 2, "/dev/disk/by-uuid/" + uuid: 2,
+		"UUID=" + data.uuid: -1, "/dev/sda1": -1, "/dev/mapper/root": -1, "": -1,
+	} {
+		got, err := extract.Partition(partitioned, spec)
+		if want < 0 && err == nil || want >= 0 && (err != nil || got != want) {
+			t.Errorf("root=%s: partition %d, %v", spec, got, err)
+		}
+	}
+	whole := disk(t, "none", part{files: system(nil), uuid: uuid})
+	if got, err := extract.Partition(whole, "UUID="+uuid); err != nil || got != 0 {
+		t.Errorf("a disk without partitions: %d, %v", got, err)
+	}
+	if _, err := extract.Partition(disk(t, "gpt", data), "UUID="+uuid); err == nil {
+		t.Error("a disk without a root has one")
+	}
+}
