@@ -92,8 +92,8 @@ func nextMember(in io.Reader) (m member, err error) {
 	if err != nil || length == 0 || length > maxNameBytes {
 		return m, fmt.Errorf("cpio archive: a name of %q bytes", header[94:102])
 	}
-	m.header = append(header, make([]byte, padded(headerBytes+int64(length))-headerBytes)...)
-	name := m.header[headerBytes:]
+	m.header = make([]byte, padded(headerBytes+int64(length)))
+	name := m.header[copy(m.header, header):]
 	if _, err := io.ReadFull(in, name); err != nil {
 		return m, fmt.Errorf("cpio archive: %w", noEOF(err))
 	}
