@@ -80,7 +80,7 @@ func CheckDrivers(ctx context.Context, t image.Tree) ([]Lack, error) {
 				return nil
 			}
 			err := initramfs.Walk(content, func(name string, _ io.Reader) error {
-				if module, ok := moduleName(name); ok {
+				if module, ok := initramfs.ModuleName(name); ok {
 					note(inImage, version, module)
 				}
 				return nil
@@ -95,7 +95,7 @@ func CheckDrivers(ctx context.Context, t image.Tree) ([]Lack, error) {
 			return nil
 		}
 		version, file, _ := strings.Cut(rest, "/")
-		if module, ok := moduleName(file); ok {
+		if module, ok := initramfs.ModuleName(file); ok {
 			note(inKernel, version, module)
 		}
 		if file != "modules.builtin" || content == nil {
@@ -103,7 +103,7 @@ func CheckDrivers(ctx context.Context, t image.Tree) ([]Lack, error) {
 		}
 		data, err := io.ReadAll(content)
 		for line := range strings.Lines(string(data)) {
-			if module, ok := moduleName(strings.TrimSpace(line)); ok {
+			if module, ok := initramfs.ModuleName(strings.TrimSpace(line)); ok {
 				note(builtin, version, module)
 			}
 		}
@@ -126,16 +126,6 @@ func CheckDrivers(ctx context.Context, t image.Tree) ([]Lack, error) {
 		}
 	}
 	return lacks, nil
-}
-
-// moduleName turns "kernel/drivers/nvme/host/nvme.ko.xz" into "nvme".
-func moduleName(file string) (string, bool) {
-	name := path.Base(file)
-	for _, suffix := range []string{".xz", ".zst", ".gz"} {
-		name = strings.TrimSuffix(name, suffix)
-	}
-	name, ok := strings.CutSuffix(name, ".ko")
-	return canonicalModule(name), ok
 }
 
 // canonicalModule treats both dashes alike, as modprobe does.

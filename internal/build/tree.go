@@ -138,7 +138,7 @@ func (b *builder) describe(t *builtTree, suffix string) {
 // checkDrivers warns of what the image's kernels lack.
 func checkDrivers(ctx context.Context, t image.Tree, task report.Task) {
 	lacks, err := bootfiles.CheckDrivers(ctx, t)
-	if err != nil {
+	if err != nil && ctx.Err() == nil {
 		task.Warn("the initramfs cannot be looked into: %v", err)
 	}
 	for _, lack := range lacks {

@@ -215,7 +215,7 @@ func survey(file string) (contents, error) {
 		return nil
 	})
 	for module := range c.depends {
-		if slices.Contains(rootModules, moduleName(module)) {
+		if name, _ := initramfs.ModuleName(module); slices.Contains(rootModules, name) {
 			c.need(module)
 		}
 	}
@@ -251,18 +251,9 @@ func (c contents) keeps(name string) bool {
 		return false
 	}
 	rest, ok := strings.CutPrefix(name, "lib/modules/")
-	if !ok || moduleName(rest) == "" {
+	if _, isModule := initramfs.ModuleName(rest); !ok || !isModule {
 		return true
 	}
 	_, module, _ := strings.Cut(rest, "/")
 	return c.needed[module]
-}
-
-// moduleName is what modprobe(8) calls a file; empty if it is no module.
-func moduleName(file string) string {
-	name, kind, ok := strings.Cut(path.Base(file), ".ko")
-	if !ok || kind != "" && kind[0] != '.' {
-		return ""
-	}
-	return strings.ReplaceAll(name, "-", "_")
 }

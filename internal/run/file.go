@@ -14,8 +14,8 @@ import (
 )
 
 // File is a file in the making: it is written as NAME.part and takes its name
-// only in Commit, synced to disk unless it is scratch. Abort removes it and is harmless after
-// Commit, so defer it.
+// only in Commit, synced to disk unless it is scratch. Abort removes it and is
+// harmless after Commit, so defer it.
 type File struct {
 	*os.File
 	name    string
