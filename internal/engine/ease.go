@@ -15,6 +15,7 @@ import (
 	"github.com/org/imagebuild-action/internal/format/bzimage"
 	"github.com/org/imagebuild-action/internal/format/initramfs"
 	"github.com/org/imagebuild-action/internal/target"
+	"github.com/org/imagebuild-action/internal/vm"
 )
 
 // emulatedArgs are further arguments of a kernel whose processor is emulated.
@@ -26,12 +27,12 @@ const emulatedArgs = "nokaslr norandmaps"
 // ease does for an emulated processor what takes it seconds, and us a moment:
 // the kernel is unpacked, and so is its initramfs, without what this machine has
 // no use for. What cannot be done is left to the guest, as its own boot would.
-func (d *direct) ease(ctx context.Context, hardware target.Hardware) {
+func (d *direct) ease(ctx context.Context, machine vm.Config) {
 	d.append += " " + emulatedArgs
-	limit := int64(hardware.Memory) / 4
+	limit := int64(machine.Hardware.Memory) / 4
 	var both sync.WaitGroup
-	both.Go(func() { d.easeKernel(ctx, hardware, limit) })
-	both.Go(func() { d.easeInitramfs(hardware, limit) })
+	both.Go(func() { d.easeKernel(ctx, machine.Hardware, limit) })
+	both.Go(func() { d.easeInitramfs(machine, limit) })
 	both.Wait()
 }
 
@@ -59,14 +60,16 @@ func (d *direct) easeKernel(ctx context.Context, hardware target.Hardware, limit
 
 // easeInitramfs puts one with nothing in it compressed in the place of the
 // guest's own and, where that is one of initramfs-tools that has nothing to do
-// but mount the root, one that does just this.
-func (d *direct) easeInitramfs(hardware target.Hardware, limit int64) {
+// but mount the root, one that does just this. A guest with a seed disk keeps its
+// own, which finds that disk as well: cloud-init's generator looks for it as the
+// first thing in the root, long before the drivers that are in there are loaded.
+func (d *direct) easeInitramfs(machine vm.Config, limit int64) {
 	unpacked := d.initrd + ".cpio"
 	contents, err := survey(d.initrd)
 	if err != nil {
 		return
 	}
-	short := contents.mountsRoot() && d.mountsRoot() && hardware.Controller == target.VirtioBlk
+	short := contents.mountsRoot() && d.mountsRoot() && machine.Hardware.Controller == target.VirtioBlk && len(machine.Disks) == 1
 	err = rewrite(unpacked, d.initrd, func(out io.Writer, in *os.File) error {
 		var keep func(name string) bool
 		if short {

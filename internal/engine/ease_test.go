@@ -13,6 +13,7 @@ import (
 	"github.com/org/imagebuild-action/internal/format/initramfs"
 	"github.com/org/imagebuild-action/internal/size"
 	"github.com/org/imagebuild-action/internal/target"
+	"github.com/org/imagebuild-action/internal/vm"
 )
 
 const modulesDep = `kernel/fs/ext4/ext4.ko: kernel/lib/crc16.ko kernel/fs/mbcache.ko
@@ -59,25 +60,30 @@ func TestEaseInitramfs(t *testing.T) {
 		}
 		return files
 	}
+	machine := func(controller target.Controller, disks int) vm.Config {
+		return vm.Config{Hardware: target.Hardware{Controller: controller}, Disks: make([]vm.Disk, disks)}
+	}
+	virtio := machine(target.VirtioBlk, 1)
 	grows := debian()
 	grows["scripts/local-bottom/growroot"] = nil
 	for name, tc := range map[string]struct {
 		files     map[string][]byte
 		args      string
 		partition int
-		hardware  target.Controller
+		machine   vm.Config
 		short     bool
 	}{
-		"cut down":                  {debian(), args, 3, target.VirtioBlk, true},
-		"no partitions":             {debian(), args, 0, target.VirtioBlk, true},
-		"a root that we do not see": {debian(), args, -1, target.VirtioBlk, false},
-		"another disk":              {debian(), args, 3, target.NVMe, false},
-		"another init":              {debian(), args + " init=/bin/sh", 3, target.VirtioBlk, false},
-		"flags for the root":        {debian(), args + " rootflags=data=journal", 3, target.VirtioBlk, false},
-		"another file system":       {debian(), args + " rootfstype=xfs", 3, target.VirtioBlk, false},
-		"dracut":                    {without("scripts/functions", "usr/bin/run-init"), args, 3, target.VirtioBlk, false},
-		"it grows the root":         {grows, args, 3, target.VirtioBlk, false},
-		"no table of modules":       {without("usr/lib/modules/6.1.0/modules.dep"), args, 3, target.VirtioBlk, false},
+		"cut down":                  {debian(), args, 3, virtio, true},
+		"no partitions":             {debian(), args, 0, virtio, true},
+		"a root that we do not see": {debian(), args, -1, virtio, false},
+		"another disk":              {debian(), args, 3, machine(target.NVMe, 1), false},
+		"a seed disk":               {debian(), args, 3, machine(target.VirtioBlk, 2), false},
+		"another init":              {debian(), args + " init=/bin/sh", 3, virtio, false},
+		"flags for the root":        {debian(), args + " rootflags=data=journal", 3, virtio, false},
+		"another file system":       {debian(), args + " rootfstype=xfs", 3, virtio, false},
+		"dracut":                    {without("scripts/functions", "usr/bin/run-init"), args, 3, virtio, false},
+		"it grows the root":         {grows, args, 3, virtio, false},
+		"no table of modules":       {without("usr/lib/modules/6.1.0/modules.dep"), args, 3, virtio, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			d := &direct{initrd: filepath.Join(t.TempDir(), "initrd"), append: tc.args, partition: tc.partition}
@@ -85,7 +91,7 @@ func TestEaseInitramfs(t *testing.T) {
 			if err := os.WriteFile(d.initrd, original, 0o600); err != nil {
 				t.Fatal(err)
 			}
-			d.easeInitramfs(target.Hardware{Controller: tc.hardware}, 1<<20)
+			d.easeInitramfs(tc.machine, 1<<20)
 			got := members(t, d.initrd)
 			want := maps.Clone(tc.files)
 			if tc.short {
@@ -143,7 +149,7 @@ func TestEaseNothing(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	d.ease(t.Context(), target.Hardware{Memory: size.GiB, Controller: target.VirtioBlk, Firmware: target.BIOS})
+	d.ease(t.Context(), vm.Config{Hardware: target.Hardware{Memory: size.GiB, Controller: target.VirtioBlk, Firmware: target.BIOS}, Disks: make([]vm.Disk, 1)})
 	if d.kernel != before.kernel || d.initrd != before.initrd || d.eased() != "" || d.append != before.append+" "+emulatedArgs {
 		t.Errorf("%+v", d)
 	}

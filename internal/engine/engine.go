@@ -187,7 +187,7 @@ func (m *Machine) start(ctx context.Context, how start) error {
 		}
 		if m.direct = err == nil && kernel != nil; m.direct {
 			if config.CPU == namedCPU && !how.incoming { // emulated
-				kernel.ease(ctx, m.config.Hardware)
+				kernel.ease(ctx, config)
 				m.eased = kernel.eased()
 			}
 			// Its kernel would be started again, and not what the disk has then.

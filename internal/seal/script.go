@@ -30,11 +30,12 @@ func Script() string {
 	return b.String()
 }
 
-// scriptHead quiets what would write again what is taken away.
+// scriptHead quiets what would write again what is taken away. An image of ours
+// may still be at work on its slowest host key.
 const scriptHead = `set -u
 key=$1
 cd /
-for unit in systemd-random-seed.service syslog.socket rsyslog.service syslog-ng.service; do
+for unit in systemd-random-seed.service imagebuild-ssh-rsa-key.service syslog.socket rsyslog.service syslog-ng.service; do
   systemctl stop "$unit" 2>/dev/null
 done
 journalctl --relinquish-var 2>/dev/null
