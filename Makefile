@@ -15,7 +15,7 @@ LDFLAGS  := -s -w -X github.com/org/imagebuild-action/internal/cli.Version=$(VER
 
 export CGO_ENABLED ?= 0
 
-.PHONY: all build image test unit e2e soak oracles bench lint docs clean
+.PHONY: all build image test unit soak oracles bench lint docs clean
 all: build
 
 build: $(IMAGEBUILD)
@@ -31,17 +31,16 @@ unit:
 	go vet ./...
 	go test ./...
 
+# All that unit tests is in here, at more length.
 test:
 	.ci/setup build test
-	$(MAKE) unit e2e
-
-# One at a time: each of these wants both cores.
-e2e: build bin/act
-	REQUIRE_TOOLS=1 IMAGEBUILD_E2E=1 go test -p 1 -timeout 80m ./...
+	$(MAKE) build bin/act
+	go vet ./...
+	REQUIRE_TOOLS=1 IMAGEBUILD_E2E=1 go test -timeout 80m ./...
 
 soak: build bin/act
 	.ci/setup build test
-	REQUIRE_TOOLS=1 IMAGEBUILD_E2E=soak go test -p 1 -timeout 4h ./...
+	REQUIRE_TOOLS=1 IMAGEBUILD_E2E=soak go test -timeout 4h ./...
 
 oracles: build
 	.ci/setup build test oracles

@@ -97,8 +97,12 @@ func mistakes(t *testing.T, p *program) {
 		}
 		finish(t, p.command(t, dir, wrapper("100M"), "build", "--output", full)).fails(t, 3, `100\.0 MiB free, and a build needs`)
 		// Enough to begin, too little to end: the file system fills up on the way.
-		script := `mkdir -p "$1"; mount -t tmpfs -o size=2300M tmpfs "$1"; (sleep 3; dd if=/dev/zero of="$1/ballast" bs=1M count=2000) 2>/dev/null & shift; "$@"; code=$?; echo "there is: $(ls -A "$0")" >&2; exit $code`
-		cmd := p.command(t, dir, []string{"unshare", "--mount", "sh", "-uc", script, full, full}, "build", "--output", full, "--until", "pack")
+		script := `full=$1; shift
+mkdir -p "$full"; mount -t tmpfs -o size=2300M tmpfs "$full"
+(until grep -qs "==> source" "$full.log"; do sleep 0.1; done; exec dd if=/dev/zero of="$full/ballast" bs=1M count=2000) 2>/dev/null & filler=$!
+"$@" 2>"$full.log"; code=$?
+kill $filler; cat "$full.log" >&2; echo "there is: $(ls -A "$full")" >&2; exit $code`
+		cmd := p.command(t, dir, []string{"unshare", "--mount", "sh", "-uc", script, "sh", full}, "build", "--output", full, "--until", "pack")
 		o := finish(t, cmd)
 		o.fails(t, 3, `no space left on device; free some space`)
 		if _, names, _ := strings.Cut(o.stderr, "there is: "); names != "ballast\nfailure\n" {
@@ -108,9 +112,11 @@ func mistakes(t *testing.T, p *program) {
 	t.Run("no root and no way to become root", func(t *testing.T) {
 		dir := t.TempDir()
 		writeTemplate(t, dir, "bookworm", "8GiB", "")
-		for _, folder := range []string{dir, filepath.Dir(dir), filepath.Dir(p.path), filepath.Dir(filepath.Dir(p.path))} {
-			if err := os.Chmod(folder, 0o755); err != nil { //nolint:gosec // nobody must get in
-				t.Fatal(err)
+		for _, folder := range []string{dir, filepath.Dir(p.path), filepath.Dir(p.cache)} {
+			for _, each := range []string{folder, filepath.Dir(folder)} {
+				if err := os.Chmod(each, 0o755); err != nil { //nolint:gosec // nobody must get in
+					t.Fatal(err)
+				}
 			}
 		}
 		finish(t, p.command(t, dir, []string{"setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups"}, "build")).fails(t, 3, `(?i)root|subuid`)

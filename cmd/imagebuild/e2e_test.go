@@ -18,8 +18,10 @@ import (
 	"github.com/org/imagebuild-action/internal/testkit"
 )
 
-// The tests below build real images and boot them. They run in order and
-// share one cache, so that what is told about a warm cache is true.
+// The tests below build real images and boot them. Those of a group run in order
+// and share one cache, so that what is told about a warm cache is true. Groups
+// run side by side: a build or an emulated machine alone leaves a core idle for
+// most of its time.
 
 // program is the built binary with its cache.
 type program struct {
@@ -35,15 +37,28 @@ type outcome struct {
 
 func newProgram(t *testing.T) *program {
 	t.Helper()
-	testkit.Whole(t, "builds and boots real images")
+	testkit.NotQuick(t, "builds and boots real images")
 	if os.Geteuid() != 0 {
 		t.Fatal("building and booting real images needs root")
 	}
-	p := &program{path: filepath.Join(t.TempDir(), "imagebuild"), cache: filepath.Join(t.TempDir(), "cache")}
+	p := &program{path: filepath.Join(t.TempDir(), "imagebuild")}
 	if out, err := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-o", p.path, ".").CombinedOutput(); err != nil {
 		t.Fatalf("go build: %v\n%s", err, out)
 	}
 	return p
+}
+
+// withCache returns the program with a cache of its own, a copy of p's if it has
+// one.
+func (p *program) withCache(t *testing.T) *program {
+	t.Helper()
+	own := &program{path: p.path, cache: filepath.Join(t.TempDir(), "cache")}
+	if p.cache != "" {
+		if err := os.CopyFS(own.cache, os.DirFS(p.cache)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return own
 }
 
 // command prepares a run; wrapper, if any, stands before the program.
@@ -152,13 +167,21 @@ func replace(t *testing.T, file, old, with string) {
 
 func TestE2E(t *testing.T) {
 	p := newProgram(t)
-	t.Run("golden", func(t *testing.T) { golden(t, p) })
-	t.Run("cloud", func(t *testing.T) { cloud(t, p) })
-	t.Run("installer", func(t *testing.T) { installer(t, p) })
+	for _, group := range []struct {
+		name string
+		run  func(*testing.T, *program)
+	}{{"golden", golden}, {"cloud", cloud}, {"installer", installer}} {
+		t.Run(group.name, func(t *testing.T) {
+			t.Parallel()
+			group.run(t, p.withCache(t))
+		})
+	}
 }
 
 // golden is the life of the golden example.
 func golden(t *testing.T, p *program) {
+	done := testkit.Turn(t)
+	defer done()
 	base := t.TempDir()
 	dir := checkout(t, filepath.Join(base, "Bilder für alle", "golden"))
 	out := filepath.Join(base, "out one")
@@ -200,6 +223,21 @@ func golden(t *testing.T, p *program) {
 	if !built {
 		return
 	}
+	in := p.withCache(t)
+	t.Run("in a machine", func(t *testing.T) {
+		t.Parallel()
+		t.Cleanup(testkit.Turn(t))
+		machines(t, in, base, out)
+	})
+	t.Run("from then on", func(t *testing.T) {
+		t.Parallel()
+		t.Cleanup(testkit.Turn(t))
+		goesOn(t, p, base, out)
+	})
+}
+
+// goesOn is what becomes of the images and the cache of a first build.
+func goesOn(t *testing.T, p *program, base, out string) {
 	t.Run("Vagrant takes the boxes", func(t *testing.T) { vagrantTakes(t, out) })
 	t.Run("one damaged byte is refused", func(t *testing.T) { damaged(t, p, out) })
 	t.Run("the same bytes from scratch elsewhere", func(t *testing.T) { again(t, p, base, out) })
@@ -209,7 +247,6 @@ func golden(t *testing.T, p *program) {
 	t.Run("mistakes", func(t *testing.T) { mistakes(t, p) })
 	t.Run("fewer rights", func(t *testing.T) { rights(t, p) })
 	t.Run("memory does not grow with the disk", func(t *testing.T) { memory(t, p, base) })
-	t.Run("in a machine", func(t *testing.T) { machines(t, p, base, out) })
 	t.Run("killed at every stage", func(t *testing.T) { killed(t, p, base) })
 }
 

@@ -46,13 +46,14 @@ type Docker struct {
 // turns.
 func Start(t testing.TB) *Docker {
 	t.Helper()
-	testkit.Whole(t, "runs containers")
+	testkit.NotQuick(t, "runs containers")
 	if os.Geteuid() != 0 {
 		t.Skip("a Docker daemon needs root")
 	}
 	dockerd := testkit.Tool(t, "dockerd")
 	d := &Docker{client: testkit.Tool(t, "docker")}
 	data := dataDir(t)
+	t.Cleanup(testkit.Turn(t))
 	// A socket's path has room for 108 bytes, which t.TempDir may use up.
 	state, err := os.MkdirTemp("", statePrefix(data))
 	if err != nil {

@@ -15,7 +15,11 @@ package testkit
 import (
 	"os"
 	"path/filepath"
+	"runtime"
+	"strconv"
+	"syscall"
 	"testing"
+	"time"
 )
 
 // The values of IMAGEBUILD_E2E.
@@ -25,13 +29,54 @@ const (
 )
 
 // Whole skips a test that takes more than seconds, unless IMAGEBUILD_E2E is
-// set. It says why.
+// set. It says why. The test has its Turn until it ends.
 func Whole(t testing.TB, why string) {
 	t.Helper()
-	if Depth(false, true, true) {
-		return
+	NotQuick(t, why)
+	t.Cleanup(Turn(t))
+}
+
+// NotQuick skips a test as Whole does, and leaves it to the test when to take
+// its Turn.
+func NotQuick(t testing.TB, why string) {
+	t.Helper()
+	if Depth(true, false, false) {
+		t.Skip(why + ": set IMAGEBUILD_E2E=1, or run make test")
 	}
-	t.Skip(why + ": set IMAGEBUILD_E2E=1, or run make test")
+}
+
+// Turn waits until fewer long tests run than there are processors, over all
+// processes of this user, and counts as one until done is called. More of
+// them at once end no sooner, and what each waits for with a limit, such as the
+// boot of an emulated machine, takes the longer. Who has a turn must not wait
+// for another.
+func Turn(t testing.TB) (done func()) {
+	t.Helper()
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := filepath.Join(cache, "imagebuild-test", "turns")
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for tick := time.Tick(200 * time.Millisecond); ; {
+		for i := range runtime.NumCPU() {
+			f, err := os.OpenFile(filepath.Join(dir, strconv.Itoa(i)), os.O_RDWR|os.O_CREATE, 0o600)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) == nil {
+				return func() { _ = f.Close() } // which unlocks
+			}
+			_ = f.Close()
+		}
+		select {
+		case <-tick:
+		case <-t.Context().Done():
+			t.Fatalf("other tests have all turns in %s", dir)
+		}
+	}
 }
 
 // Soak skips a test that repeats at length what others have touched, unless
