@@ -218,8 +218,8 @@ func (h *host) release(t *testing.T) {
 	h.checkRelease(t)
 	before := h.server.Releases()
 	s := h.run(t, h.tag(h.step("libvirt", 2, 3, nil), "v1.2.3")).ok(t)
-	if !strings.Contains(s.Summary, "the release has it already") || s.took > 2*time.Minute {
-		t.Errorf("a job that runs again builds again (%s):\n%s", s.took, s.Summary)
+	if !strings.Contains(s.Summary, "the release has it already") || slices.Contains(s.obeyed, "group provision") || slices.Contains(s.obeyed, "group verify") {
+		t.Errorf("a job that runs again builds again:\n%s\n%q", s.Summary, s.obeyed)
 	}
 	if after := h.server.Releases(); len(after) != 1 || len(after[0].Assets) != len(before[0].Assets) {
 		t.Errorf("a job that runs again changes the release: %+v", after)
