@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -164,10 +165,24 @@ func (a *app) testRequest(ctx context.Context, f testFlags, in inputs) (verify.R
 
 // commandTest runs one shell command as a test.
 func commandTest(command string) verify.Test {
-	return verify.Test{Name: command, Run: func(ctx context.Context, g guest.Guest, task report.Task) error {
+	return verify.Test{Name: headline(command), Run: func(ctx context.Context, g guest.Guest, task report.Task) error {
 		lines := run.LineWriter(task.Line)
 		err := g.Run(ctx, guest.Command{Argv: []string{"/bin/sh", "-c", command}, Stdout: lines, Stderr: lines})
 		_ = lines.Close() // never fails
 		return fault.Wrap(fault.Guest, err)
 	}}
+}
+
+// headline is what a command is called, before every line that it prints: its
+// first line, or the beginning of that.
+func headline(command string) string {
+	const most = 60 // characters
+	first, rest, _ := strings.Cut(strings.TrimSpace(command), "\n")
+	if runes := []rune(first); len(runes) > most {
+		return string(runes[:most]) + "..."
+	}
+	if strings.TrimSpace(rest) != "" {
+		return first + " ..."
+	}
+	return first
 }
