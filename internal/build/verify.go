@@ -32,17 +32,25 @@ func (b *builder) verify(ctx context.Context, task report.Task) error {
 	if err != nil {
 		return err
 	}
-	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(b.guests(accel))
 	count := len(b.result.Artifacts)
 	for _, p := range b.packed {
 		if p.boots != nil {
 			count++
 		}
 	}
+	limit := b.guests(accel)
+	single := accel != vm.KVM && min(limit, count) > 1
+	if single {
+		task.Note("several machines are emulated at once, each with one processor")
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(limit)
 	results := make([]verify.Result, count)
 	b.result.Verified = results
 	for _, p := range b.packed {
+		if single {
+			p.hardware.CPUs = 1
+		}
 		if p.boots != nil {
 			result := &results[0]
 			results = results[1:]
@@ -97,9 +105,9 @@ func (b *builder) verifyAccess(cell *plan.Cell, artifact image.Artifact) (entry.
 // most of it is translated code.
 const guestOverhead = 1152 * size.MiB
 
-// guests is how many machines may run at once. An emulated guest hardly gains
-// from a second core, so each gets one; under KVM each gets the two that it
-// has. All of them together must fit into the memory that is free now.
+// guests is how many machines may run at once. Two emulated ones on a core each
+// end sooner than one after the other on two cores; under KVM each gets the two
+// that it has. All of them together must fit into the memory that is free now.
 func (b *builder) guests(accel vm.Accel) int {
 	n := runtime.NumCPU()
 	if accel == vm.KVM {

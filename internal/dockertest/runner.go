@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/org/imagebuild-action/internal/run"
+	"github.com/org/imagebuild-action/internal/testkit"
 )
 
 // RunnerLabel is what a runner marks its containers with: six digits of its own.
@@ -62,8 +63,8 @@ type Result struct {
 // NewJob makes a job with an empty workspace.
 func (d *Docker) NewJob(t testing.TB) *Job {
 	t.Helper()
-	// Its own folder, for the path must not tell the test's name.
-	dir := t.TempDir()
+	// The path must not tell the test's name.
+	dir := testkit.Scratch(t)
 	j := &Job{docker: d, Workspace: filepath.Join(dir, "work"), temp: filepath.Join(dir, "_temp"), state: map[string]string{}}
 	for _, each := range []string{j.Workspace, j.home(), j.workflow(), j.commands()} {
 		if err := os.MkdirAll(each, 0o755); err != nil {

@@ -38,7 +38,7 @@ func TestPopulate(t *testing.T) {
 	testkit.Whole(t, "bootstraps")
 	cache := os.Getenv("IMAGEBUILD_TEST_CACHE")
 	if cache == "" {
-		cache = t.TempDir()
+		cache = testkit.Scratch(t)
 	}
 	b := open(t, cache, func(c *Config) { c.Packages = strings.Fields(os.Getenv("IMAGEBUILD_TEST_PACKAGES")) })
 	if err := b.Check(t.Context()); err != nil {
@@ -50,7 +50,7 @@ func TestPopulate(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Logf("key %s in %s", before, time.Since(start))
-	root := filepath.Join(t.TempDir(), "root")
+	root := filepath.Join(testkit.Scratch(t), "root")
 	if keep := os.Getenv("IMAGEBUILD_TEST_ROOT"); keep != "" {
 		root = keep
 	}
