@@ -33,7 +33,10 @@ func (s *state) units() []tree.Change {
 	if s.has("usr/bin/ssh-keygen") {
 		changes = append(changes, tree.PutFile(helperDir+"/ssh-keys", 0o755, file("ssh-keys")))
 		changes = append(changes, s.unit("imagebuild-ssh-keys.service")...)
-		changes = append(changes, s.unit("imagebuild-ssh-rsa-key.service")...)
+		changes = append(changes,
+			tree.PutFile(path.Join(s.unitDir(), "imagebuild-ssh-rsa-key.service"), 0o644, file("imagebuild-ssh-rsa-key.service")),
+			tree.PutFile(path.Join(s.unitDir(), "imagebuild-ssh-rsa-key.timer"), 0o644, file("imagebuild-ssh-rsa-key.timer")),
+			s.enable("timers.target", "imagebuild-ssh-rsa-key.timer"))
 	}
 	return changes
 }

@@ -45,7 +45,7 @@ func (d *direct) eased() string {
 // but the build's own steps runs in this machine, so the processor needs no
 // protection of one program from another, and the second host key of a machine
 // that will never be another's takes half a minute of an emulated processor.
-const directArgs = "loglevel=4 systemd.show_status=auto mitigations=off systemd.mask=imagebuild-ssh-rsa-key.service"
+const directArgs = "loglevel=4 systemd.show_status=auto mitigations=off systemd.mask=imagebuild-ssh-rsa-key.timer"
 
 const grubConfig = "boot/grub/grub.cfg"
 

@@ -35,7 +35,7 @@ func Script() string {
 const scriptHead = `set -u
 key=$1
 cd /
-for unit in systemd-random-seed.service imagebuild-ssh-rsa-key.service syslog.socket rsyslog.service syslog-ng.service; do
+for unit in systemd-random-seed.service imagebuild-ssh-rsa-key.timer imagebuild-ssh-rsa-key.service syslog.socket rsyslog.service syslog-ng.service; do
   systemctl stop "$unit" 2>/dev/null
 done
 journalctl --relinquish-var 2>/dev/null
