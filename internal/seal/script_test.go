@@ -27,6 +27,9 @@ func TestScript(t *testing.T) {
 			t.Errorf("no line %q", line)
 		}
 	}
+	if stop, remove := strings.Index(script, "imagebuild-ssh-rsa-key.service"), strings.Index(script, "/etc/ssh/ssh_host_"); stop < 0 || stop > remove {
+		t.Error("what makes a host key is not stopped before they are removed")
+	}
 	for _, never := range []string{"/dev ", "/proc", "/sys ", "/run "} {
 		if strings.Contains(script, never) {
 			t.Errorf("it touches %s:\n%s", never, script)
