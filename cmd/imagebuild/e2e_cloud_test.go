@@ -9,13 +9,11 @@ import (
 
 	"github.com/org/imagebuild-action/internal/extract"
 	"github.com/org/imagebuild-action/internal/image"
-	"github.com/org/imagebuild-action/internal/testkit"
 )
 
 // cloud makes an image such as clouds have, and makes others of it: its disk
 // converted, kept, or entered by cloud-init, and AMIs of an instance of it.
 func cloud(t *testing.T, p *program) {
-	t.Cleanup(testkit.Turn(t))
 	base := t.TempDir()
 	dir := filepath.Join(base, "cloud")
 	if err := os.CopyFS(dir, os.DirFS("testdata/cloud")); err != nil {

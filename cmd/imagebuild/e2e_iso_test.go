@@ -24,7 +24,6 @@ import (
 // file over HTTP. Both come to the same files, and what was packed of one is
 // booted.
 func installer(t *testing.T, p *program) {
-	t.Cleanup(testkit.Turn(t))
 	dir := t.TempDir()
 	started := time.Now()
 	installerDisc(t, filepath.Join(dir, "installer.iso"))

@@ -53,7 +53,7 @@ func newProgram(t *testing.T) *program {
 func (p *program) withCache(t *testing.T) *program {
 	t.Helper()
 	own := &program{path: p.path, cache: filepath.Join(testkit.Scratch(t), "cache")}
-	if p.cache != "" {
+	if _, err := os.Stat(p.cache); err == nil {
 		if err := os.CopyFS(own.cache, os.DirFS(p.cache)); err != nil {
 			t.Fatal(err)
 		}
@@ -167,90 +167,91 @@ func replace(t *testing.T, file, old, with string) {
 
 func TestE2E(t *testing.T) {
 	p := newProgram(t)
+	golden := &life{program: p.withCache(t), base: t.TempDir()}
+	golden.out = filepath.Join(golden.base, "out one")
+	if !t.Run("three platforms from one template, booted", golden.begins) {
+		return
+	}
+	beside := golden.withCache(t)
 	for _, group := range []struct {
 		name string
-		run  func(*testing.T, *program)
-	}{{"golden", golden}, {"cloud", cloud}, {"installer", installer}} {
+		run  func(t *testing.T)
+	}{
+		{"golden", golden.goesOn},
+		{"in a machine", func(t *testing.T) { machines(t, beside, golden.base, golden.out) }},
+		{"cloud", func(t *testing.T) { cloud(t, p.withCache(t)) }},
+		{"installer", func(t *testing.T) { installer(t, p.withCache(t)) }},
+	} {
 		t.Run(group.name, func(t *testing.T) {
 			t.Parallel()
-			group.run(t, p.withCache(t))
+			t.Cleanup(testkit.Turn(t))
+			group.run(t)
 		})
 	}
 }
 
-// golden is the life of the golden example.
-func golden(t *testing.T, p *program) {
-	done := testkit.Turn(t)
-	defer done()
-	base := t.TempDir()
-	dir := checkout(t, filepath.Join(base, "Bilder für alle", "golden"))
-	out := filepath.Join(base, "out one")
+// life is that of the golden example: what is built of it first, and all that is
+// made of that.
+type life struct {
+	*program
+	base string // folder of all that is built
+	out  string // of the first build
+}
 
-	built := t.Run("three platforms from one template, booted", func(t *testing.T) {
-		until := testkit.Depth("", "pack", "verify")
-		o := p.run(t, dir, "build", "--output", out, "--version", "1.2.3", "--until", until).ok(t)
-		r := readResult(t, out)
-		booted, boots, log := r.Verified, 6, o.stderr
-		if until == "pack" { // one of each platform, and of each kind
-			args := []string{"test", "--json", "--template", dir}
-			for _, name := range []string{"virtualbox-amd64.ova", "vmware-amd64.box", "libvirt-amd64.qcow2"} {
-				args = append(args, filepath.Join(out, "golden-1.2.3-"+name))
-			}
-			o := p.run(t, dir, args...).ok(t)
-			if err := json.Unmarshal([]byte(o.stdout), &booted); err != nil {
-				t.Fatal(err)
-			}
-			boots, log = 3, o.stderr
+func (l *life) begins(t *testing.T) {
+	t.Cleanup(testkit.Turn(t))
+	p, out := l.program, l.out
+	dir := checkout(t, filepath.Join(l.base, "Bilder für alle", "golden"))
+	until := testkit.Depth("", "pack", "verify")
+	o := p.run(t, dir, "build", "--output", out, "--version", "1.2.3", "--until", until).ok(t)
+	r := readResult(t, out)
+	booted, boots, log := r.Verified, 6, o.stderr
+	if until == "pack" { // one of each platform, and of each kind
+		args := []string{"test", "--json", "--template", dir}
+		for _, name := range []string{"virtualbox-amd64.ova", "vmware-amd64.box", "libvirt-amd64.qcow2"} {
+			args = append(args, filepath.Join(out, "golden-1.2.3-"+name))
 		}
-		if len(r.Artifacts) != 6 || len(booted) != boots {
-			t.Fatalf("%d artifacts, %d booted, want 6 and %d", len(r.Artifacts), len(booted), boots)
+		o := p.run(t, dir, args...).ok(t)
+		if err := json.Unmarshal([]byte(o.stdout), &booted); err != nil {
+			t.Fatal(err)
 		}
-		for _, v := range booted {
-			if len(v.Tests) != 6 {
-				t.Errorf("%s: %d tests ran, want 6", v.Artifact, len(v.Tests))
-			}
-			for _, test := range v.Tests {
-				if test.Error != "" {
-					t.Errorf("%s: %s: %s", v.Artifact, test.Name, test.Error)
-				}
-			}
-		}
-		// Every boot is a machine of its own.
-		for _, what := range []string{"machine-id", "host-key"} {
-			ids := regexp.MustCompile(`\| `+what+` (\S+)`).FindAllStringSubmatch(log, -1)
-			seen := map[string]bool{}
-			for _, id := range ids {
-				seen[id[1]] = true
-			}
-			if len(ids) != boots || len(seen) != boots {
-				t.Errorf("%s: %d seen in %d boots, %d different ones", what, len(ids), boots, len(seen))
-			}
-		}
-		sums := exec.Command("sha256sum", "--check", "--strict", "SHA256SUMS")
-		sums.Dir = out
-		if text, err := sums.CombinedOutput(); err != nil {
-			t.Errorf("sha256sum: %v\n%s", err, text)
-		}
-		t.Logf("%.0f s: %v", r.Seconds, r.Stages)
-	})
-	if !built {
-		return
+		boots, log = 3, o.stderr
 	}
-	in := p.withCache(t)
-	t.Run("in a machine", func(t *testing.T) {
-		t.Parallel()
-		t.Cleanup(testkit.Turn(t))
-		machines(t, in, base, out)
-	})
-	t.Run("from then on", func(t *testing.T) {
-		t.Parallel()
-		t.Cleanup(testkit.Turn(t))
-		goesOn(t, p, base, out)
-	})
+	if len(r.Artifacts) != 6 || len(booted) != boots {
+		t.Fatalf("%d artifacts, %d booted, want 6 and %d", len(r.Artifacts), len(booted), boots)
+	}
+	for _, v := range booted {
+		if len(v.Tests) != 6 {
+			t.Errorf("%s: %d tests ran, want 6", v.Artifact, len(v.Tests))
+		}
+		for _, test := range v.Tests {
+			if test.Error != "" {
+				t.Errorf("%s: %s: %s", v.Artifact, test.Name, test.Error)
+			}
+		}
+	}
+	// Every boot is a machine of its own.
+	for _, what := range []string{"machine-id", "host-key"} {
+		ids := regexp.MustCompile(`\| `+what+` (\S+)`).FindAllStringSubmatch(log, -1)
+		seen := map[string]bool{}
+		for _, id := range ids {
+			seen[id[1]] = true
+		}
+		if len(ids) != boots || len(seen) != boots {
+			t.Errorf("%s: %d seen in %d boots, %d different ones", what, len(ids), boots, len(seen))
+		}
+	}
+	sums := exec.Command("sha256sum", "--check", "--strict", "SHA256SUMS")
+	sums.Dir = out
+	if text, err := sums.CombinedOutput(); err != nil {
+		t.Errorf("sha256sum: %v\n%s", err, text)
+	}
+	t.Logf("%.0f s: %v", r.Seconds, r.Stages)
 }
 
 // goesOn is what becomes of the images and the cache of a first build.
-func goesOn(t *testing.T, p *program, base, out string) {
+func (l *life) goesOn(t *testing.T) {
+	p, base, out := l.program, l.base, l.out
 	t.Run("Vagrant takes the boxes", func(t *testing.T) { vagrantTakes(t, out) })
 	t.Run("one damaged byte is refused", func(t *testing.T) { damaged(t, p, out) })
 	t.Run("the same bytes from scratch elsewhere", func(t *testing.T) { again(t, p, base, out) })
