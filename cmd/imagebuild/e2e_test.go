@@ -206,16 +206,16 @@ func (l *life) begins(t *testing.T) {
 	o := p.run(t, dir, "build", "--output", out, "--version", "1.2.3", "--until", until).ok(t)
 	r := readResult(t, out)
 	booted, boots, log := r.Verified, 6, o.stderr
-	if until == "pack" { // one of each platform, and of each kind
+	if until == "pack" { // one of a kind; those of libvirt are booted by the action's test
 		args := []string{"test", "--json", "--template", dir}
-		for _, name := range []string{"virtualbox-amd64.ova", "vmware-amd64.box", "libvirt-amd64.qcow2"} {
+		for _, name := range []string{"virtualbox-amd64.ova", "vmware-amd64.box"} {
 			args = append(args, filepath.Join(out, "golden-1.2.3-"+name))
 		}
 		o := p.run(t, dir, args...).ok(t)
 		if err := json.Unmarshal([]byte(o.stdout), &booted); err != nil {
 			t.Fatal(err)
 		}
-		boots, log = 3, o.stderr
+		boots, log = 2, o.stderr
 	}
 	if len(r.Artifacts) != 6 || len(booted) != boots {
 		t.Fatalf("%d artifacts, %d booted, want 6 and %d", len(r.Artifacts), len(booted), boots)
