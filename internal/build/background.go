@@ -45,10 +45,17 @@ func (b *builder) keep(ctx context.Context, key string, write func(io.Writer) er
 // keepLater does that while the build goes on, after the one before.
 func (b *builder) keepLater(ctx context.Context, key string, write func(io.Writer) error) {
 	b.background.saving.Go(func() error {
-		return b.keep(ctx, key, write, func(format string, args ...any) {
-			task := b.Report.Begin("keep a checkpoint") // the one that it was made in may be over
-			task.Warn(format, args...)
-			task.End(nil)
-		})
+		return b.keep(ctx, key, write, b.warns("keep a checkpoint"))
 	})
+}
+
+// warns returns what reports warnings of work in the background as a task of its
+// own: the one that it was begun in may be over. Without a warning there is none,
+// as a stage that is shown meanwhile would be cut in two.
+func (b *builder) warns(name string) func(format string, args ...any) {
+	return func(format string, args ...any) {
+		task := b.Report.Begin(name)
+		task.Warn(format, args...)
+		task.End(nil)
+	}
 }

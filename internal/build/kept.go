@@ -87,7 +87,7 @@ func (b *builder) lookInto(ctx context.Context, t *builtTree, disk image.Disk, a
 	if t.os, err = readOSRelease(ctx, root); err != nil {
 		return err
 	}
-	checkDrivers(ctx, root, task)
+	checkDrivers(ctx, root, task.Warn)
 	return b.writeManifest(t, func(w io.Writer) error { return manifest.WriteDisk(ctx, w, about, root) })
 }
 

@@ -118,10 +118,8 @@ func (b *builder) sealTree(ctx context.Context, t *builtTree, path, suffix strin
 	b.describe(t, suffix)
 	task.Note("tree sha256:%.12s, %d entries, %s, %d sealed", digest.SHA256, digest.Entries, digest.Bytes.Human(), len(summary))
 	b.background.writing.Go(func() error {
-		return report.Do(b.Report, "look for drivers", func(task report.Task) error {
-			checkDrivers(ctx, t.sealed, task)
-			return context.Cause(ctx)
-		})
+		checkDrivers(ctx, t.sealed, b.warns("look for drivers"))
+		return context.Cause(ctx)
 	})
 	b.background.writing.Go(func() error {
 		return b.writeManifest(t, func(w io.Writer) error { return manifest.Write(ctx, w, t.sealed) })
@@ -136,13 +134,13 @@ func (b *builder) describe(t *builtTree, suffix string) {
 }
 
 // checkDrivers warns of what the image's kernels lack.
-func checkDrivers(ctx context.Context, t image.Tree, task report.Task) {
+func checkDrivers(ctx context.Context, t image.Tree, warn func(format string, args ...any)) {
 	lacks, err := bootfiles.CheckDrivers(ctx, t)
 	if err != nil && ctx.Err() == nil {
-		task.Warn("the initramfs cannot be looked into: %v", err)
+		warn("the initramfs cannot be looked into: %v", err)
 	}
 	for _, lack := range lacks {
-		task.Warn("%s", lack)
+		warn("%s", lack)
 	}
 }
 
