@@ -112,7 +112,7 @@ const scratchBytes = 16 << 30
 // memory, if there is plenty. An ext4 without a journal, as machines for CI have,
 // looks for each new inode among those that were deleted in the last minutes
 // (recently_deleted in the kernel's fs/ext4/ialloc.c): a tree of 23,000 files
-// took 18 to 30 s to unpack there, of which 4 in memory.
+// took 18 to 30 s to unpack there, and 4 s in memory.
 func Scratch(t testing.TB) string {
 	t.Helper()
 	const memory = "/dev/shm"
